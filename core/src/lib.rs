@@ -1,0 +1,3 @@
+//! The agent that decides.
+#![no_std]
+#![forbid(unsafe_code)]

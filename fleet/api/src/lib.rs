@@ -1,0 +1,1 @@
+//! Request and response types that server and command line share.

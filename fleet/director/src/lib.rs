@@ -1,0 +1,1 @@
+//! Decides which release each device should run; pure.

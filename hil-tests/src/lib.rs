@@ -1,0 +1,1 @@
+//! Scenarios on simulated, virtual and bench rigs.

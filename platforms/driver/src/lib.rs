@@ -1,0 +1,1 @@
+//! The one async loop that runs an agent on any executor.

@@ -1,0 +1,1 @@
+//! The firmware image: header, digest, signature.

@@ -1,0 +1,1 @@
+//! The device daemon for Linux boards, with a container engine of its own.

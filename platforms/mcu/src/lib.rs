@@ -1,0 +1,1 @@
+//! The microcontroller platform: firmware slots, boot decision, embassy glue.

@@ -1,0 +1,1 @@
+//! The container spec: Compose in, what the publisher signs and the engines run.

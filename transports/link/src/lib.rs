@@ -1,0 +1,1 @@
+//! The contract of a transport, and the suite every transport must pass.

@@ -1,0 +1,1 @@
+//! MQTT 5 transport: rumqttc on std, minimq on no_std.

@@ -1,0 +1,1 @@
+//! Serial transport: COBS frames of postcard over any embedded-io port.
