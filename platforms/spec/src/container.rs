@@ -137,6 +137,35 @@ pub struct Settable {
     /// Its value is kept out of logs and status.
     #[serde(default, skip_serializing_if = "is_false")]
     pub secret: bool,
+    /// What values it takes.
+    #[serde(default, skip_serializing_if = "Kind::is_any_text")]
+    pub kind: Kind,
+}
+
+/// What values a variable takes. A value of another kind is rejected before anything is started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Kind {
+    /// Any text without NUL.
+    #[default]
+    Text,
+    /// A whole number in decimal.
+    Integer {
+        /// The least value allowed.
+        min: i64,
+        /// The greatest value allowed.
+        max: i64,
+    },
+    /// `true` or `false`.
+    Boolean,
+    /// One of these texts.
+    OneOf(BTreeSet<String>),
+}
+
+impl Kind {
+    fn is_any_text(&self) -> bool {
+        matches!(self, Self::Text)
+    }
 }
 
 /// Per-device values: the blob whose digest is the component's `settings`.
@@ -449,6 +478,7 @@ pub enum Content {
     /// This text, part of what the publisher signs.
     Text(String),
     /// The device's value for this variable, which must be in `settable`.
+    /// A variable that a file takes goes to that file alone and is not in the environment.
     Setting(String),
 }
 

@@ -1,3 +1,6 @@
-//! The container spec: Compose in, what the publisher signs and the engines run.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 pub mod container;
+pub mod digest;
+pub mod settings;
