@@ -1,2 +1,48 @@
-//! Repository tasks.
-fn main() {}
+#![doc = include_str!("../README.md")]
+
+mod libtest;
+mod no_std;
+mod packages;
+mod process;
+mod report;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+What the repository does to itself.
+
+Usage: cargo xtask <command>
+
+Commands:
+  test              set up, then check everything; ends with `N passed, N failed, N skipped`
+
+`cargo xtask <command> --help` says more about one command.";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match run(&words) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[String]) -> anyhow::Result<ExitCode> {
+    let (command, rest) = match words.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", words),
+    };
+    match command {
+        "help" | "--help" | "-h" => {
+            println!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        "test" => test::run(rest),
+        unknown => anyhow::bail!("there is no command `{unknown}`\n\n{HELP}"),
+    }
+}

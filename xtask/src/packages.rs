@@ -1,0 +1,31 @@
+//! Debian packages that tests use, and what for.
+//!
+//! Add a line here when a test needs a tool; the test itself must still skip where the tool is missing.
+
+/// A Debian package and the reason it is wanted.
+pub(crate) struct Package {
+    /// Name as apt knows it.
+    pub(crate) name: &'static str,
+    /// What uses it.
+    pub(crate) why: &'static str,
+}
+
+const fn package(name: &'static str, why: &'static str) -> Package {
+    Package { name, why }
+}
+
+/// What `cargo xtask test` wants to find.
+pub(crate) const FOR_TESTS: &[Package] = &[
+    package("build-essential", "C parts of dependencies (ring, SQLite)"),
+    package("ca-certificates", "downloads over TLS"),
+    package(
+        "iproute2",
+        "network namespaces and interfaces in the WireGuard and engine tests",
+    ),
+    package("iptables", "NAT and port publishing in the engine tests"),
+    package("mosquitto", "an MQTT 5 broker that others wrote"),
+    package("qemu-system-arm", "the cortex-m3-sf2 board"),
+    package("qemu-system-misc", "the riscv-virt board"),
+    package("wireguard-go", "a WireGuard peer that others wrote"),
+    package("wireguard-tools", "`wg`, to look at tunnels from outside"),
+];
