@@ -1,0 +1,448 @@
+//! Identifiers, digests and keys: one newtype each.
+//!
+//! In postcard they are raw bytes; in JSON they are lower-case hexadecimal text, and a [`Uuid`] has its usual hyphens (RFC 9562, section 4).
+//! Secrets never print themselves.
+
+use core::fmt;
+use heapless::String;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+
+use crate::limits::{ENDPOINT_BYTES, NAME_BYTES, VERSION_BYTES};
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Hexadecimal text of `bytes` in `out`, which is twice as long.
+fn hex_encode(bytes: &[u8], out: &mut [u8]) {
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 15)];
+    }
+}
+
+fn hex_digit(c: u8) -> Option<u8> {
+    match c {
+        b'0'..=b'9' => Some(c - b'0'),
+        b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// The bytes of exactly `2 * N` lower-case hexadecimal digits.
+fn hex_decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    if text.len() != 2 * N {
+        return None;
+    }
+    let mut out = [0; N];
+    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+    }
+    Some(out)
+}
+
+struct HexVisitor<const N: usize>;
+
+impl<const N: usize> Visitor<'_> for HexVisitor<N> {
+    type Value = [u8; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} lower-case hexadecimal digits", 2 * N)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        hex_decode(text.as_bytes()).ok_or_else(|| E::custom("not hexadecimal of the right length"))
+    }
+}
+
+macro_rules! fixed_bytes {
+    ($(#[$doc:meta])* $name:ident, $len:literal, $($show:tt)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $len]);
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                if !s.is_human_readable() {
+                    return self.0.serialize(s);
+                }
+                let mut text = [0; 2 * $len];
+                hex_encode(&self.0, &mut text);
+                s.serialize_str(core::str::from_utf8(&text).expect("hexadecimal is ASCII"))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                if d.is_human_readable() {
+                    d.deserialize_str(HexVisitor::<$len>).map(Self)
+                } else {
+                    <[u8; $len]>::deserialize(d).map(Self)
+                }
+            }
+        }
+
+        fixed_bytes!(@show $name, $len, $($show)*);
+    };
+    (@show $name:ident, $len:literal, public) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut text = [0; 2 * $len];
+                hex_encode(&self.0, &mut text);
+                f.write_str(core::str::from_utf8(&text).expect("hexadecimal is ASCII"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut text = [0; 8];
+                hex_encode(&self.0[..4], &mut text);
+                f.write_str(core::str::from_utf8(&text).expect("hexadecimal is ASCII"))
+            }
+        }
+
+        impl core::str::FromStr for $name {
+            type Err = Malformed;
+
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                hex_decode(text.as_bytes()).map(Self).ok_or(Malformed)
+            }
+        }
+
+        #[cfg(feature = "defmt")]
+        impl defmt::Format for $name {
+            fn format(&self, f: defmt::Formatter<'_>) {
+                defmt::write!(f, "{=[u8]:02x}", &self.0[..4]);
+            }
+        }
+    };
+    (@show $name:ident, $len:literal, secret) => {
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(secret)"))
+            }
+        }
+
+        #[cfg(feature = "defmt")]
+        impl defmt::Format for $name {
+            fn format(&self, f: defmt::Formatter<'_>) {
+                defmt::write!(f, "secret");
+            }
+        }
+    };
+}
+
+fixed_bytes!(
+    /// A SHA-256 digest (FIPS 180-4).
+    Digest, 32, public
+);
+fixed_bytes!(
+    /// The first eight bytes of the SHA-256 digest of an Ed25519 public key: how an envelope names the key that signed it.
+    KeyId, 8, public
+);
+fixed_bytes!(
+    /// An X25519 or Ed25519 public key (RFC 7748, RFC 8032).
+    PublicKey, 32, public
+);
+fixed_bytes!(
+    /// A WireGuard private key (X25519, RFC 7748).
+    SecretKey, 32, secret
+);
+fixed_bytes!(
+    /// What a device shows the fleet to say who it is: 32 random bytes.
+    ApiKey, 32, secret
+);
+fixed_bytes!(
+    /// What lets an unknown device register with one fleet: 32 random bytes.
+    ProvisioningKey, 32, secret
+);
+fixed_bytes!(
+    /// A WireGuard pre-shared key.
+    PresharedKey, 32, secret
+);
+
+/// Text that is not what it should be; the type it was meant for says what that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Malformed;
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("malformed text")
+    }
+}
+
+impl core::error::Error for Malformed {}
+
+impl Digest {
+    /// The SHA-256 digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of this digest followed by `bytes`.
+    pub fn chain(&self, bytes: &[u8]) -> Self {
+        let mut hash = Sha256::new_with_prefix(self.0);
+        hash.update(bytes);
+        Self(hash.finalize().into())
+    }
+}
+
+impl KeyId {
+    /// The identifier of an Ed25519 public key.
+    pub fn of(key: &PublicKey) -> Self {
+        let digest = Digest::of(&key.0);
+        let mut id = [0; 8];
+        id.copy_from_slice(&digest.0[..8]);
+        Self(id)
+    }
+}
+
+impl SecretKey {
+    /// The X25519 public key that belongs to this private key (RFC 7748, section 5).
+    pub fn public(&self) -> PublicKey {
+        let secret = x25519_dalek::StaticSecret::from(self.0);
+        PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes())
+    }
+}
+
+/// A device's identity: a version 4 UUID (RFC 9562, section 5.4).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uuid(pub [u8; 16]);
+
+impl Uuid {
+    /// The version 4 UUID made of these random bytes.
+    pub const fn from_random(mut bytes: [u8; 16]) -> Self {
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Self(bytes)
+    }
+
+    /// The 36 characters of the usual text form.
+    pub fn to_text(self) -> String<36> {
+        let mut hex = [0; 32];
+        hex_encode(&self.0, &mut hex);
+        let mut text = String::new();
+        for (i, c) in hex.iter().enumerate() {
+            if matches!(i, 8 | 12 | 16 | 20) {
+                text.push('-').expect("36 characters fit");
+            }
+            text.push(char::from(*c)).expect("36 characters fit");
+        }
+        text
+    }
+}
+
+impl core::str::FromStr for Uuid {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let bytes = text.as_bytes();
+        if bytes.len() != 36 || [8, 13, 18, 23].iter().any(|&i| bytes[i] != b'-') {
+            return Err(Malformed);
+        }
+        let mut hex = [0; 32];
+        let digits = bytes.iter().enumerate();
+        let digits = digits.filter(|(i, _)| ![8, 13, 18, 23].contains(i));
+        for (to, (_, from)) in hex.iter_mut().zip(digits) {
+            *to = *from;
+        }
+        hex_decode(&hex).map(Self).ok_or(Malformed)
+    }
+}
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_text())
+    }
+}
+
+impl fmt::Debug for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_text())
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Uuid {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=str}", self.to_text().as_str());
+    }
+}
+
+impl Serialize for Uuid {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() {
+            s.serialize_str(&self.to_text())
+        } else {
+            self.0.serialize(s)
+        }
+    }
+}
+
+struct UuidVisitor;
+
+impl Visitor<'_> for UuidVisitor {
+    type Value = Uuid;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a UUID in its 36 character form")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Uuid, E> {
+        text.parse().map_err(|_| E::custom("not a UUID"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Uuid {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        if d.is_human_readable() {
+            d.deserialize_str(UuidVisitor)
+        } else {
+            <[u8; 16]>::deserialize(d).map(Self)
+        }
+    }
+}
+
+macro_rules! short_text {
+    ($(#[$doc:meta])* $name:ident, $len:expr, $allowed:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String<{ $len }>);
+
+        impl $name {
+            /// The text, checked.
+            pub fn new(text: &str) -> Result<Self, Malformed> {
+                let allowed: fn(u8) -> bool = $allowed;
+                if text.is_empty() || !text.bytes().all(allowed) {
+                    return Err(Malformed);
+                }
+                String::try_from(text).map(Self).map_err(|_| Malformed)
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl core::str::FromStr for $name {
+            type Err = Malformed;
+
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                Self::new(text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        #[cfg(feature = "defmt")]
+        impl defmt::Format for $name {
+            fn format(&self, f: defmt::Formatter<'_>) {
+                defmt::write!(f, "{=str}", self.0.as_str());
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                struct Text;
+                impl Visitor<'_> for Text {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str(concat!("a ", stringify!($name)))
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                        $name::new(text).map_err(|_| E::custom("empty, too long, or a character that is not allowed"))
+                    }
+                }
+                d.deserialize_str(Text)
+            }
+        }
+    };
+}
+
+short_text!(
+    /// The name of a component, a device type, a product: 1 to 32 of `a-z 0-9 - _`.
+    ///
+    /// No dots and slashes, because names become topic levels, host names and file names.
+    Name, NAME_BYTES,
+    |c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_')
+);
+short_text!(
+    /// A version for people to read: 1 to 24 of `A-Z a-z 0-9 . - + _`; nothing is decided by it.
+    Version, VERSION_BYTES,
+    |c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'+' | b'_')
+);
+short_text!(
+    /// Where a tunnel hub listens: `host:port`, 1 to 64 printable characters without quotes and backslash.
+    Endpoint, ENDPOINT_BYTES,
+    |c| c.is_ascii_graphic() && !matches!(c, b'"' | b'\\')
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_reads_back_from_its_text() {
+        let uuid = Uuid::from_random([0xff; 16]);
+        let text = uuid.to_text();
+        assert_eq!(text.as_str(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(text.parse(), Ok(uuid));
+        assert_eq!(
+            "ffffffff-ffff-4fff-bfff-fffffffffffg".parse::<Uuid>(),
+            Err(Malformed)
+        );
+        assert_eq!(
+            "ffffffffffff4fffbfffffffffffffff".parse::<Uuid>(),
+            Err(Malformed)
+        );
+    }
+
+    #[test]
+    fn names_hold_nothing_that_a_topic_or_path_could_read_as_structure() {
+        for bad in ["", "A", "a/b", "a.b", "..", "a+", "#", "a b", "é", "x\\n"] {
+            assert_eq!(Name::new(bad), Err(Malformed), "{bad}");
+        }
+        assert!(Name::new("web-1_x").is_ok());
+        assert!(Name::new("0123456789012345678901234567890123").is_err());
+    }
+
+    #[test]
+    fn the_public_key_of_rfc_7748_section_6_1() {
+        let alice: Digest = "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"
+            .parse()
+            .unwrap();
+        let public = SecretKey(alice.0).public();
+        assert_eq!(
+            Digest(public.0),
+            "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"
+                .parse()
+                .unwrap()
+        );
+    }
+
+    #[test]
+    fn secrets_do_not_print_themselves() {
+        extern crate std;
+        assert_eq!(std::format!("{:?}", ApiKey([7; 32])), "ApiKey(secret)");
+    }
+}

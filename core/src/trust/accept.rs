@@ -1,0 +1,242 @@
+//! The rules by which documents are accepted.
+
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+use super::{AssignmentHead, Codec, Compact, Offence, ReleaseHead, Role, Root};
+use crate::id::{Digest, Name, Uuid};
+use crate::target::{Component, Target};
+use crate::time::UnixTime;
+
+/// What must survive a power cut for the rules to hold. Saved before anything that was accepted is acted on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct TrustState {
+    /// The trusted root.
+    pub root: Root,
+    /// The highest assignment counter seen under the present director keys.
+    pub counter: u64,
+    /// Digest of the assignment that had it.
+    pub assignment: Option<Digest>,
+    /// The lowest security version that may be installed.
+    pub floor: u32,
+    /// It is certainly later than this.
+    pub time_floor: UnixTime,
+    /// When the last assignment ends.
+    pub expires: UnixTime,
+}
+
+/// Judges documents for one device.
+#[derive(Clone, Debug)]
+pub struct Trust<'a, C = Compact> {
+    /// Takes documents apart.
+    pub codec: C,
+    /// What is trusted now.
+    pub state: &'a TrustState,
+    /// The device that judges.
+    pub device: Uuid,
+    /// What it is.
+    pub device_type: &'a Name,
+    /// What it is meant to run.
+    pub product: &'a Name,
+    /// What an authentic clock says, if there is one.
+    pub clock: Option<UnixTime>,
+}
+
+/// A target that passed every rule, and the state to save before it is acted on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted<const COMPONENTS: usize> {
+    /// What to run.
+    pub target: Target<COMPONENTS>,
+    /// What to save.
+    pub state: TrustState,
+}
+
+impl TrustState {
+    /// Trust on a device that was never told anything but its first root.
+    pub fn new(root: Root) -> Self {
+        Self {
+            counter: 0,
+            assignment: None,
+            floor: root.floor,
+            time_floor: root.issued,
+            expires: UnixTime(0),
+            root,
+        }
+    }
+
+    /// The first root, which comes with the configuration or the firmware and so is believed, if its signatures hold among themselves.
+    ///
+    /// # Errors
+    ///
+    /// An [`Offence`] when it is not a root that its own keys signed.
+    pub fn first_root<C: Codec>(codec: &C, bytes: &[u8]) -> Result<Root, Offence> {
+        let envelope = codec.open(bytes)?;
+        let root = codec.root(envelope.payload)?;
+        well_formed(&root)?;
+        envelope.verify(&root, root.root)?;
+        Ok(root)
+    }
+
+    /// Whether the last assignment has ended without a newer one: somebody may be keeping updates from this device.
+    pub fn is_frozen(&self, clock: Option<UnixTime>) -> bool {
+        self.assignment.is_some() && self.time_floor.max(clock.unwrap_or_default()) > self.expires
+    }
+}
+
+fn well_formed(root: &Root) -> Result<(), Offence> {
+    let possible = [Role::Root, Role::Release, Role::Director]
+        .into_iter()
+        .all(|role| root.role(role).is_possible(root.keys.len()));
+    if possible {
+        Ok(())
+    } else {
+        Err(Offence::ImpossibleThreshold)
+    }
+}
+
+impl<C: Codec> Trust<'_, C> {
+    fn time(&self) -> UnixTime {
+        self.state.time_floor.max(self.clock.unwrap_or_default())
+    }
+
+    /// Judges the next root (TUF specification, section 5.3): exactly one version later, signed by the threshold of the trusted root *and* by its own.
+    ///
+    /// An expired root in the middle of a chain is accepted, because the next may not be; nothing is installed while the last one is expired.
+    /// When the director's keys change, counter and time floor start again, and when the release keys change, the floor does: this is how a fleet recovers from a thief who pushed them to their end (TUF specification, section 5.3.11, fast-forward attack).
+    ///
+    /// # Errors
+    ///
+    /// The [`Offence`]; nothing has changed.
+    pub fn accept_root(&self, bytes: &[u8]) -> Result<TrustState, Offence> {
+        let envelope = self.codec.open(bytes)?;
+        envelope.verify(&self.state.root, self.state.root.root)?;
+        let root = self.codec.root(envelope.payload)?;
+        if self.state.root.version.checked_add(1) != Some(root.version) {
+            return Err(Offence::RootOutOfOrder);
+        }
+        well_formed(&root)?;
+        envelope.verify(&root, root.root)?;
+        let mut state = self.state.clone();
+        if !root.same_holders(&state.root, Role::Director) {
+            state.counter = 0;
+            state.assignment = None;
+            state.time_floor = root.issued;
+        }
+        let same_publisher = root.same_holders(&state.root, Role::Release);
+        state.floor = if same_publisher {
+            state.floor.max(root.floor)
+        } else {
+            root.floor
+        };
+        state.root = root;
+        Ok(state)
+    }
+
+    /// Judges an assignment together with the release that it names.
+    ///
+    /// # Errors
+    ///
+    /// The [`Offence`]; nothing has changed.
+    pub fn accept_target<const COMPONENTS: usize>(
+        &self,
+        assignment: &[u8],
+        release: &[u8],
+    ) -> Result<Accepted<COMPONENTS>, Offence> {
+        if self.state.root.expires < self.time() {
+            return Err(Offence::RootExpired);
+        }
+        let signed = self.verified(assignment, Role::Director)?;
+        let digest = Digest::of(signed);
+        let assigned = self.codec.assignment::<COMPONENTS>(signed)?;
+        self.check_assignment(&assigned.head, digest)?;
+
+        let signed = self.verified(release, Role::Release)?;
+        if Digest::of(signed) != assigned.head.release {
+            return Err(Offence::OtherRelease);
+        }
+        let (head, reader) = self.codec.release(signed)?;
+        self.check_release(&head)?;
+        let components = settle(reader.components()?, &assigned.settings)?;
+
+        let mut state = self.state.clone();
+        state.counter = assigned.head.counter;
+        state.assignment = Some(digest);
+        state.time_floor = state.time_floor.max(assigned.head.issued);
+        state.expires = assigned.head.expires;
+        Ok(Accepted {
+            target: target(&assigned.head, head, components),
+            state,
+        })
+    }
+
+    /// The payload of an envelope that enough keys of `role` signed.
+    fn verified<'b>(&self, bytes: &'b [u8], role: Role) -> Result<&'b [u8], Offence> {
+        let envelope = self.codec.open(bytes)?;
+        envelope.verify(&self.state.root, self.state.root.role(role))?;
+        Ok(envelope.payload)
+    }
+
+    fn check_assignment(&self, head: &AssignmentHead, digest: Digest) -> Result<(), Offence> {
+        if head.device != self.device {
+            return Err(Offence::OtherDevice);
+        }
+        if head.counter < self.state.counter {
+            return Err(Offence::CounterReplayed);
+        }
+        let known = self.state.assignment;
+        if head.counter == self.state.counter && known.is_some_and(|known| known != digest) {
+            return Err(Offence::CounterReused);
+        }
+        if head.expires < self.time() || head.expires < head.issued {
+            return Err(Offence::AssignmentExpired);
+        }
+        Ok(())
+    }
+
+    fn check_release(&self, head: &ReleaseHead) -> Result<(), Offence> {
+        if head.product != *self.product {
+            return Err(Offence::OtherProduct);
+        }
+        if head.device_type != *self.device_type {
+            return Err(Offence::OtherDeviceType);
+        }
+        if head.security_version < self.state.floor {
+            return Err(Offence::BelowFloor);
+        }
+        Ok(())
+    }
+}
+
+/// Fills the director's settings into the publisher's components.
+fn settle<const COMPONENTS: usize>(
+    mut components: Vec<Component, COMPONENTS>,
+    settings: &[(u8, Digest)],
+) -> Result<Vec<Component, COMPONENTS>, Offence> {
+    for (position, digest) in settings {
+        let component = components.get_mut(usize::from(*position));
+        component.ok_or(Offence::StraySettings)?.settings = Some(*digest);
+    }
+    Ok(components)
+}
+
+fn target<const COMPONENTS: usize>(
+    assigned: &AssignmentHead,
+    head: ReleaseHead,
+    components: Vec<Component, COMPONENTS>,
+) -> Target<COMPONENTS> {
+    let mut id = assigned.release.chain(&assigned.attempt.to_le_bytes());
+    for component in &components {
+        id = id.chain(&component.instance().0);
+    }
+    Target {
+        release: assigned.release,
+        id,
+        version: head.version,
+        security_version: head.security_version,
+        floor: head.floor,
+        reach_fleet_s: head.reach_fleet_s,
+        override_locks: assigned.override_locks,
+        components,
+    }
+}

@@ -1,0 +1,167 @@
+extern crate std;
+
+use super::*;
+use std::vec;
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn ups() -> [Up; 4] {
+    let mut components = Vec::new();
+    components
+        .push(ComponentReport {
+            name: name("web"),
+            artifact: Digest([3; 32]),
+            state: ComponentState::Fetching,
+            fetched: Some(70_000),
+        })
+        .unwrap();
+    [
+        Up::Register(Register {
+            uuid: Uuid::from_random([1; 16]),
+            provisioning_key: ProvisioningKey([2; 32]),
+            api_key: ApiKey([3; 32]),
+            wireguard: PublicKey([4; 32]),
+            device_type: name("raspberrypi4"),
+            name: Some(name("kitchen")),
+        }),
+        Up::Report(Report {
+            sequence: 4,
+            boot: 2,
+            counter: u64::MAX,
+            root: 1,
+            committed: Some(Digest([1; 32])),
+            version: Some(Version::new("1.2.3").unwrap()),
+            trial: Some(TrialReport {
+                release: Digest([2; 32]),
+                phase: Phase::Trying,
+            }),
+            rejected: Some(RejectedReport {
+                release: Digest([9; 32]),
+                reason: Reason::Unhealthy,
+            }),
+            offence: Some(Offence::Components(
+                crate::target::Malformation::DuplicateName,
+            )),
+            frozen: false,
+            components,
+        }),
+        Up::ProposeKey(NewKey::Api(ApiKey([5; 32]))),
+        Up::ProposeKey(NewKey::WireGuard(PublicKey([6; 32]))),
+    ]
+}
+
+fn downs() -> std::vec::Vec<Down<'static>> {
+    vec![
+        Down::Registered(Registered {
+            uuid: Uuid::from_random([1; 16]),
+            tunnel: Some(Tunnel {
+                hub: PublicKey([1; 32]),
+                endpoint: Endpoint::new("[2001:db8::1]:51820").unwrap(),
+                address: Ipv4Addr::new(100, 64, 0, 9),
+                gateway: Ipv4Addr::new(100, 64, 0, 1),
+                preshared: None,
+                mqtt_port: 1883,
+                http_port: 80,
+            }),
+        }),
+        Down::Refused(Refused {
+            reason: Refusal::Busy,
+            retry_after_s: Some(30),
+        }),
+        Down::Target(SignedTarget {
+            assignment: Blob::Raw(&[1; 100]),
+            release: Blob::Raw(&[2; 101]),
+        }),
+        Down::Root(SignedRoot {
+            document: Blob::Raw(&[0xff; 5]),
+        }),
+        Down::KeyAccepted(KeyAccepted {
+            kind: KeyKind::WireGuard,
+            id: KeyId([7; 8]),
+        }),
+        Down::Command(Command {
+            id: 7,
+            order: Order::Restart(name("web")),
+        }),
+        Down::Command(Command {
+            id: 8,
+            order: Order::Reboot,
+        }),
+    ]
+}
+
+#[test]
+fn every_message_reads_back_from_postcard() {
+    let mut out = [0; 1024];
+    for up in ups() {
+        assert_eq!(decode_up(encode(&up, &mut out).unwrap()), Ok(up));
+    }
+    for down in downs() {
+        assert_eq!(decode_down(encode(&down, &mut out).unwrap()), Ok(down));
+    }
+}
+
+#[test]
+fn every_message_reads_back_from_json() {
+    let mut out = [0; 2048];
+    for up in ups() {
+        let text = json::encode(&up, &mut out).unwrap();
+        assert_eq!(json::decode_up(text.as_bytes()), Ok(up), "{text}");
+    }
+    for down in downs() {
+        let text = json::encode(&down, &mut out).unwrap();
+        let mut scratch = [0; 1024];
+        assert_eq!(
+            json::decode_down(text.as_bytes(), &mut scratch),
+            Ok(down),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn json_is_what_a_person_would_write() {
+    let mut out = [0; 2048];
+    let text = json::encode(&downs()[5], &mut out).unwrap();
+    assert_eq!(text, r#"{"command":{"id":7,"order":{"restart":"web"}}}"#);
+    let text = json::encode(&downs()[3], &mut out).unwrap();
+    assert_eq!(text, r#"{"root":{"document":"//////8="}}"#);
+}
+
+#[test]
+fn what_is_not_a_message_is_rejected_by_name() {
+    let mut out = [0; 1024];
+    let mut good = encode(&ups()[2], &mut out).unwrap().to_vec();
+    assert_eq!(decode_up(&[]), Err(Rejection::Empty));
+    assert_eq!(decode_up(&[9, 0]), Err(Rejection::UnknownVersion));
+    assert_eq!(
+        decode_up(&good[..good.len() - 1]),
+        Err(Rejection::Undecodable)
+    );
+    good.push(0);
+    assert_eq!(decode_up(&good), Err(Rejection::TrailingBytes));
+    assert_eq!(
+        decode_up(&vec![VERSION; MESSAGE_BYTES + 1]),
+        Err(Rejection::TooLarge)
+    );
+    for text in ["", "{", "{}", "[]", r#"{"report":{}}"#, r#"{"x":1}"#] {
+        assert!(json::decode_up(text.as_bytes()).is_err(), "{text}");
+    }
+    let deep = "[".repeat(10_000);
+    assert_eq!(
+        json::decode_up(deep.as_bytes()),
+        Err(Rejection::Undecodable)
+    );
+    let twice = r#"{"root":{"document":"","document":"AA=="}}"#;
+    assert_eq!(
+        json::decode_down(twice.as_bytes(), &mut []),
+        Err(Rejection::Undecodable)
+    );
+    let escaped = r#"{"command":{"id":1,"order":{"restart":"w\u0065b"}}}"#;
+    assert_eq!(
+        json::decode_down(escaped.as_bytes(), &mut []),
+        Err(Rejection::Undecodable)
+    );
+}
