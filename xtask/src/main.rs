@@ -1,11 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+mod device;
+mod elf;
+mod firmware;
 mod libtest;
 mod no_std;
 mod packages;
 mod process;
 mod report;
 mod setup;
+mod size;
 mod test;
 mod workspace;
 
@@ -18,6 +22,8 @@ Usage: cargo xtask <command>
 
 Commands:
   test              set up, then check everything; ends with `N passed, N failed, N skipped`
+  size              weigh what runs on a microcontroller, and fail over a budget
+  firmware <board>  build the programs of a board
 
 `cargo xtask <command> --help` says more about one command.";
 
@@ -42,6 +48,8 @@ fn run(words: &[String]) -> anyhow::Result<ExitCode> {
             println!("{HELP}");
             Ok(ExitCode::SUCCESS)
         }
+        "firmware" => firmware::run(rest),
+        "size" => size::run(rest),
         "test" => test::run(rest),
         unknown => anyhow::bail!("there is no command `{unknown}`\n\n{HELP}"),
     }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -63,6 +64,35 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// As [`output`], but kills the command after `limit`: for a device that may hang.
+///
+/// The output must be short: it is read when the command has ended.
+pub(crate) fn output_within(mut command: Command, limit: Duration) -> Result<String> {
+    let shown = describe(&command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("could not start `{shown}`"))?;
+    let end = Instant::now() + limit;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > end {
+            child.kill()?;
+            child.wait()?;
+            bail!("`{shown}` did not end within {} s", limit.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output()?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    if !output.status.success() {
+        bail!("`{shown}` ended with {}: {}", output.status, said.trim());
+    }
+    Ok(said)
+}
+
 /// Whether a program of this name is on the path.
 pub(crate) fn is_installed(program: &str) -> bool {
     let Some(path) = std::env::var_os("PATH") else {
@@ -104,6 +134,14 @@ mod tests {
             error.contains("exit 3") && error.contains("status: 3"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_killed() {
+        let started = Instant::now();
+        let error = output_within(shell("exec sleep 60"), Duration::ZERO).unwrap_err();
+        assert!(error.to_string().contains("did not end"), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

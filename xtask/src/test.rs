@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::report::Report;
-use crate::{no_std, packages, process, setup, workspace};
+use crate::{firmware, no_std, packages, process, setup, size, workspace};
 
 const HELP: &str = "\
 Sets up what is missing, then checks everything; a failed step does not stop the next.
@@ -61,5 +61,10 @@ fn check_everything() -> ExitCode {
     report.step("no_std builds", |step| {
         no_std::build(step, root, &workspace::metadata(root)?)
     });
+    report.step("size budgets", |step| {
+        size::check(step, root);
+        Ok(())
+    });
+    report.step("boards", |step| firmware::check(step, root));
     report.finish()
 }

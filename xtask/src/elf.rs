@@ -1,0 +1,111 @@
+//! How much flash and RAM a linked program takes.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use object::read::elf::{ElfFile32, FileHeader, SectionHeader};
+use object::{Endianness, elf};
+
+/// Bytes that a program takes on its device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    /// Code, constants and the initial values of variables.
+    pub(crate) flash: u64,
+    /// Variables; the stack is not among them.
+    pub(crate) ram: u64,
+}
+
+impl Weight {
+    /// What is left of this above `other`.
+    pub(crate) fn over(self, other: Self) -> Self {
+        Self {
+            flash: self.flash.saturating_sub(other.flash),
+            ram: self.ram.saturating_sub(other.ram),
+        }
+    }
+}
+
+/// Weighs the 32-bit ELF file at `path`.
+pub(crate) fn weigh(path: &Path) -> Result<Weight> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    weigh_bytes(&bytes).with_context(|| format!("cannot weigh {}", path.display()))
+}
+
+fn weigh_bytes(bytes: &[u8]) -> Result<Weight> {
+    let file = ElfFile32::<Endianness>::parse(bytes)?;
+    let endian = file.endian();
+    let sections = file.elf_header().sections(endian, bytes)?;
+    let mut weight = Weight::default();
+    for section in sections.iter() {
+        let flags = section.sh_flags(endian);
+        if !flags.contains(elf::SHF_ALLOC) {
+            continue;
+        }
+        let size = u64::from(section.sh_size(endian));
+        if section.sh_type(endian) != elf::SHT_NOBITS {
+            weight.flash += size;
+        }
+        if flags.contains(elf::SHF_WRITE) {
+            weight.ram += size;
+        }
+    }
+    Ok(weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use object::elf::{SectionFlags, SectionType};
+
+    use super::*;
+
+    /// A header, and section headers given as type, flags and size.
+    fn program(sections: &[(SectionType, SectionFlags, u32)]) -> Vec<u8> {
+        let mut bytes = vec![0; 52];
+        bytes[..7].copy_from_slice(b"\x7fELF\x01\x01\x01");
+        bytes[16] = 2; // executable
+        bytes[18] = 40; // Arm
+        bytes[20] = 1;
+        bytes[32] = 52; // section headers follow at once
+        bytes[40] = 52;
+        bytes[46] = 40;
+        let count = u8::try_from(sections.len() + 1).expect("a few");
+        bytes[48] = count;
+        bytes.resize(52 + 40, 0); // the first section header is null
+        for (kind, flags, size) in sections {
+            let mut header = [0; 40];
+            header[4..8].copy_from_slice(&kind.0.to_le_bytes());
+            let flags = u32::try_from(flags.0).expect("a flag of 32-bit files");
+            header[8..12].copy_from_slice(&flags.to_le_bytes());
+            header[20..24].copy_from_slice(&size.to_le_bytes());
+            bytes.extend(header);
+        }
+        bytes
+    }
+
+    #[test]
+    fn initial_values_count_twice_and_debug_information_not_at_all() {
+        let text = (elf::SHT_PROGBITS, elf::SHF_ALLOC | elf::SHF_EXECINSTR, 1000);
+        let data = (elf::SHT_PROGBITS, elf::SHF_ALLOC | elf::SHF_WRITE, 10);
+        let bss = (elf::SHT_NOBITS, elf::SHF_ALLOC | elf::SHF_WRITE, 200);
+        let debug = (elf::SHT_PROGBITS, SectionFlags(0), 50_000);
+        let weight = weigh_bytes(&program(&[text, data, bss, debug])).expect("an ELF file");
+        assert_eq!(
+            weight,
+            Weight {
+                flash: 1010,
+                ram: 210
+            }
+        );
+        let empty = Weight {
+            flash: 1000,
+            ram: 300,
+        };
+        assert_eq!(weight.over(empty), Weight { flash: 10, ram: 0 });
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        assert!(weigh_bytes(b"").is_err());
+        assert!(weigh_bytes(&[0x7f; 200]).is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! `cargo xtask firmware <board>`: builds the bootloader and the programs of a board.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use crate::report::Step;
+use crate::{device, elf, workspace};
+
+const HELP: &str = "\
+Builds the programs of a board and says where they are and what they weigh.
+
+Usage: cargo xtask firmware <board>
+
+Boards are the folders of platforms/mcu/boards.";
+
+const BOARDS: &str = "platforms/mcu/boards";
+const BOOTLOADER: &str = "platforms/mcu/bootloader";
+
+/// Runs the command.
+pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
+    let root = workspace::root();
+    let boards = boards(&root)?;
+    match words {
+        [word] if word == "--help" || word == "-h" => println!("{HELP}"),
+        [board] if boards.contains(board) => build(&root, &format!("{BOARDS}/{board}"))?,
+        [board] => bail!(
+            "there is no board `{board}`; there are: {}",
+            boards.join(", ")
+        ),
+        _ => bail!("name one board; there are: {}\n\n{HELP}", boards.join(", ")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds every board and the bootloader; each folder is one check.
+pub(crate) fn check(step: &mut Step, root: &Path) -> Result<()> {
+    let mut folders: Vec<String> = boards(root)?
+        .into_iter()
+        .map(|board| format!("{BOARDS}/{board}"))
+        .collect();
+    if is_crate(&root.join(BOOTLOADER)) {
+        folders.push(BOOTLOADER.to_owned());
+    }
+    for folder in folders {
+        step.check(&folder, build(root, &folder));
+    }
+    Ok(())
+}
+
+fn build(root: &Path, folder: &str) -> Result<()> {
+    for (name, path) in device::build(root, folder, &[])? {
+        let weight = elf::weigh(&path)?;
+        let (flash, ram) = (weight.flash, weight.ram);
+        println!(
+            "{name:<24} {flash:>8} flash {ram:>8} RAM  {}",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+fn boards(root: &Path) -> Result<Vec<String>> {
+    let folder = root.join(BOARDS);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut boards = Vec::new();
+    for entry in std::fs::read_dir(&folder).context("cannot list the boards")? {
+        let entry = entry?;
+        if is_crate(&entry.path()) {
+            boards.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    boards.sort();
+    Ok(boards)
+}
+
+fn is_crate(folder: &Path) -> bool {
+    folder.join("Cargo.toml").is_file()
+}

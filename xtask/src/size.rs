@@ -1,0 +1,211 @@
+//! `cargo xtask size`: what programs weigh on a microcontroller, against their budgets.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::device::{self, Programs};
+use crate::elf::{self, Weight};
+use crate::report::Step;
+use crate::{process, workspace};
+
+const HELP: &str = "\
+Builds programs for microcontrollers, weighs them and fails over a budget.
+
+Usage: cargo xtask size
+
+Flash is code, constants and initial values; RAM is variables, without the stack.
+Programs with a measuring build are run in QEMU, if it is installed, to see how deep their stack goes.
+The table of programs is in xtask/src/size.rs.";
+
+/// One program and what it may weigh, in bytes.
+struct Row {
+    name: &'static str,
+    /// Folder of its workspace.
+    folder: &'static str,
+    program: &'static str,
+    /// A program of the same folder whose weight is taken off: start-up code that every program has.
+    over: Option<&'static str>,
+    flash: u64,
+    ram: u64,
+    /// Has a feature `measure` and runs on QEMU's emcraft-sf2.
+    measures_stack: bool,
+}
+
+/// Add a row for whatever has a budget in the design's section 10.
+const ROWS: &[Row] = &[Row {
+    name: "core + trust, 4 components",
+    folder: "core/link-check",
+    program: "agent",
+    over: Some("empty"),
+    flash: 36 * 1024,
+    ram: 6 * 1024,
+    measures_stack: true,
+}];
+
+/// Longest time a measured program may run in QEMU.
+const RUN_LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs the command.
+pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
+    match words {
+        [] => (),
+        [word] if word == "--help" || word == "-h" => {
+            println!("{HELP}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => bail!("`cargo xtask size` takes no arguments\n\n{HELP}"),
+    }
+    let mut is_over = false;
+    for (name, verdict) in weigh_all(&workspace::root()) {
+        if let Err(error) = verdict {
+            eprintln!("error: {name}: {error:#}");
+            is_over = true;
+        }
+    }
+    Ok(if is_over {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Weighs everything; each row is one check.
+pub(crate) fn check(step: &mut Step, root: &Path) {
+    for (name, verdict) in weigh_all(root) {
+        step.check(name, verdict);
+    }
+}
+
+fn weigh_all(root: &Path) -> Vec<(&'static str, Result<()>)> {
+    let mut built = BTreeMap::new();
+    let measured: Vec<_> = ROWS
+        .iter()
+        .map(|row| (row, measure(root, row, &mut built)))
+        .collect();
+    println!(
+        "\n{:<32} {:>8} {:>8} {:>8} {:>8} {:>8}",
+        "", "flash", "budget", "RAM", "budget", "stack"
+    );
+    measured
+        .into_iter()
+        .map(|(row, found)| (row.name, found.and_then(|found| judge(row, found))))
+        .collect()
+}
+
+struct Found {
+    weight: Weight,
+    stack: Option<u64>,
+}
+
+fn measure(root: &Path, row: &Row, built: &mut BTreeMap<&'static str, Programs>) -> Result<Found> {
+    if !built.contains_key(row.folder) {
+        built.insert(row.folder, device::build(root, row.folder, &[])?);
+    }
+    let programs = &built[row.folder];
+    let mut weight = elf::weigh(path(programs, row.program)?)?;
+    if let Some(over) = row.over {
+        weight = weight.over(elf::weigh(path(programs, over)?)?);
+    }
+    let can_run = row.measures_stack && process::is_installed("qemu-system-arm");
+    let stack = if can_run {
+        Some(stack(root, row)?)
+    } else {
+        None
+    };
+    Ok(Found { weight, stack })
+}
+
+fn path<'a>(programs: &'a Programs, name: &str) -> Result<&'a Path> {
+    let path = programs
+        .get(name)
+        .with_context(|| format!("there is no program `{name}`"))?;
+    Ok(path)
+}
+
+/// Runs the measuring build, which says `stack <bytes>`.
+fn stack(root: &Path, row: &Row) -> Result<u64> {
+    let programs = device::build(root, row.folder, &["measure"])?;
+    let mut machine = Command::new("qemu-system-arm");
+    machine
+        .args([
+            "-M",
+            "emcraft-sf2",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-serial",
+            "none",
+        ])
+        .args(["-semihosting-config", "enable=on,target=native", "-kernel"])
+        .arg(path(&programs, row.program)?);
+    let said = process::output_within(machine, RUN_LIMIT)?;
+    said.lines()
+        .find_map(|line| line.strip_prefix("stack ")?.trim().parse().ok())
+        .with_context(|| {
+            format!(
+                "{} did not say how deep its stack went: {said}",
+                row.program
+            )
+        })
+}
+
+fn judge(row: &Row, found: Found) -> Result<()> {
+    let Found { weight, stack } = found;
+    let stack = stack.map_or("-".to_owned(), |bytes| bytes.to_string());
+    println!(
+        "{:<32} {:>8} {:>8} {:>8} {:>8} {stack:>8}",
+        row.name, weight.flash, row.flash, weight.ram, row.ram
+    );
+    if weight.flash > row.flash {
+        bail!(
+            "{} bytes of flash, {} over budget",
+            weight.flash,
+            weight.flash - row.flash
+        );
+    }
+    if weight.ram > row.ram {
+        bail!(
+            "{} bytes of RAM, {} over budget",
+            weight.ram,
+            weight.ram - row.ram
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROW: Row = Row {
+        name: "x",
+        folder: "x",
+        program: "x",
+        over: None,
+        flash: 100,
+        ram: 10,
+        measures_stack: false,
+    };
+
+    fn verdict(flash: u64, ram: u64) -> Result<()> {
+        judge(
+            &ROW,
+            Found {
+                weight: Weight { flash, ram },
+                stack: None,
+            },
+        )
+    }
+
+    #[test]
+    fn a_program_may_weigh_its_budget_and_no_byte_more() {
+        assert!(verdict(100, 10).is_ok());
+        assert!(verdict(101, 10).is_err());
+        assert!(verdict(100, 11).is_err());
+    }
+}
