@@ -38,14 +38,14 @@ fn weigh_bytes(bytes: &[u8]) -> Result<Weight> {
     let mut weight = Weight::default();
     for section in sections.iter() {
         let flags = section.sh_flags(endian);
-        if !flags.contains(elf::SHF_ALLOC) {
+        if flags & elf::SHF_ALLOC == 0 {
             continue;
         }
         let size = u64::from(section.sh_size(endian));
         if section.sh_type(endian) != elf::SHT_NOBITS {
             weight.flash += size;
         }
-        if flags.contains(elf::SHF_WRITE) {
+        if flags & elf::SHF_WRITE != 0 {
             weight.ram += size;
         }
     }
@@ -54,12 +54,10 @@ fn weigh_bytes(bytes: &[u8]) -> Result<Weight> {
 
 #[cfg(test)]
 mod tests {
-    use object::elf::{SectionFlags, SectionType};
-
     use super::*;
 
     /// A header, and section headers given as type, flags and size.
-    fn program(sections: &[(SectionType, SectionFlags, u32)]) -> Vec<u8> {
+    fn program(sections: &[(u32, u32, u32)]) -> Vec<u8> {
         let mut bytes = vec![0; 52];
         bytes[..7].copy_from_slice(b"\x7fELF\x01\x01\x01");
         bytes[16] = 2; // executable
@@ -68,13 +66,13 @@ mod tests {
         bytes[32] = 52; // section headers follow at once
         bytes[40] = 52;
         bytes[46] = 40;
-        let count = u8::try_from(sections.len() + 1).expect("a few");
-        bytes[48] = count;
-        bytes.resize(52 + 40, 0); // the first section header is null
+        bytes[48] = u8::try_from(sections.len() + 2).expect("a few");
+        bytes[50] = 1; // names stand in section 1
+        bytes.resize(52 + 2 * 40, 0); // section 0 is null
+        bytes[52 + 40 + 4] = 3; // string table
         for (kind, flags, size) in sections {
             let mut header = [0; 40];
-            header[4..8].copy_from_slice(&kind.0.to_le_bytes());
-            let flags = u32::try_from(flags.0).expect("a flag of 32-bit files");
+            header[4..8].copy_from_slice(&kind.to_le_bytes());
             header[8..12].copy_from_slice(&flags.to_le_bytes());
             header[20..24].copy_from_slice(&size.to_le_bytes());
             bytes.extend(header);
@@ -87,7 +85,7 @@ mod tests {
         let text = (elf::SHT_PROGBITS, elf::SHF_ALLOC | elf::SHF_EXECINSTR, 1000);
         let data = (elf::SHT_PROGBITS, elf::SHF_ALLOC | elf::SHF_WRITE, 10);
         let bss = (elf::SHT_NOBITS, elf::SHF_ALLOC | elf::SHF_WRITE, 200);
-        let debug = (elf::SHT_PROGBITS, SectionFlags(0), 50_000);
+        let debug = (elf::SHT_PROGBITS, 0, 50_000);
         let weight = weigh_bytes(&program(&[text, data, bss, debug])).expect("an ELF file");
         assert_eq!(
             weight,
