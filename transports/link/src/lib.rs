@@ -1,1 +1,15 @@
-//! The contract of a transport, and the suite every transport must pass.
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod chunk;
+mod contract;
+mod failure;
+pub mod limits;
+pub mod mailbox;
+
+pub use contract::{Blobs, Credentials, Event, Known, Link, NotTaken, Secret};
+pub use failure::{BlobFailure, Failure, Misconduct, Unreachable};

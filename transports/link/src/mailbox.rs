@@ -1,0 +1,323 @@
+//! The shared half of every transport.
+//!
+//! The agent holds a [`Handle`], which is a [`Link`]; the transport's runner holds a [`Port`].
+//! Between them lie one order (the latest wins), one message going out and one packet coming in, and nothing more.
+//! The packet's place becomes free when the agent asks for the next event: that is how a runner knows that a message was handled, and what stops it from reading on.
+//!
+//! The agent's side never waits with something half done, so its futures may be dropped at any await.
+//! A runner lives as long as its mailbox: what it took it must give an outcome.
+
+use embassy_sync::blocking_mutex::raw::RawMutex;
+use embassy_sync::channel::Channel;
+use embassy_sync::signal::Signal;
+use embassy_sync::zerocopy_channel;
+use lightship_core::limits::MESSAGE_BYTES;
+use lightship_core::wire::{Rejection, Up, decode_down};
+
+use crate::contract::{Credentials, Event, Known, Link, NotTaken};
+use crate::failure::{Failure, Unreachable};
+
+/// Memory for what comes in; `N` is the longest message that it can hold.
+#[derive(Debug)]
+pub struct Packet<const N: usize = MESSAGE_BYTES> {
+    kind: Kind,
+    generation: u32,
+    len: usize,
+    bytes: [u8; N],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Up { resumed: bool },
+    Down(Failure),
+    Message,
+    Rejected(Rejection),
+    Sent,
+    Unsent(Failure),
+}
+
+/// What the agent wants of a connection. Only the latest counts.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// What is wanted.
+    pub wish: Wish,
+    generation: u32,
+}
+
+/// What is wanted of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To be connected with these credentials, anew.
+    Connect(Credentials, Known),
+    /// Not to be connected.
+    Disconnect,
+}
+
+/// What lies between an agent and a transport. [`split`](Self::split) it once.
+pub struct Mailbox<'a, M: RawMutex, const N: usize = MESSAGE_BYTES> {
+    packets: zerocopy_channel::Channel<'a, M, Packet<N>>,
+    orders: Signal<M, Order>,
+    outgoing: Channel<M, Up, 1>,
+}
+
+/// The agent's side.
+pub struct Handle<'a, M: RawMutex, const N: usize = MESSAGE_BYTES> {
+    incoming: zerocopy_channel::Receiver<'a, M, Packet<N>>,
+    orders: &'a Signal<M, Order>,
+    outgoing: &'a Channel<M, Up, 1>,
+    generation: u32,
+    shown: bool,
+    under_way: bool,
+}
+
+/// The transport's side.
+pub struct Port<'a, M: RawMutex, const N: usize = MESSAGE_BYTES> {
+    packets: zerocopy_channel::Sender<'a, M, Packet<N>>,
+    orders: &'a Signal<M, Order>,
+    outgoing: &'a Channel<M, Up, 1>,
+    generation: u32,
+}
+
+impl<const N: usize> Packet<N> {
+    /// Empty memory.
+    pub const fn new() -> Self {
+        Self {
+            kind: Kind::Sent,
+            generation: 0,
+            len: 0,
+            bytes: [0; N],
+        }
+    }
+
+    fn event(&self) -> Event<'_> {
+        match self.kind {
+            Kind::Up { resumed } => Event::Up { resumed },
+            Kind::Down(failure) => Event::Down(failure),
+            Kind::Message => match decode_down(&self.bytes[..self.len]) {
+                Ok(message) => Event::Message(message),
+                Err(rejection) => Event::Rejected(rejection),
+            },
+            Kind::Rejected(rejection) => Event::Rejected(rejection),
+            Kind::Sent => Event::Sent,
+            Kind::Unsent(failure) => Event::Unsent(failure),
+        }
+    }
+}
+
+impl<const N: usize> Default for Packet<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a, M: RawMutex, const N: usize> Mailbox<'a, M, N> {
+    /// An empty mailbox over this memory.
+    pub fn new(memory: &'a mut Packet<N>) -> Self {
+        Self {
+            packets: zerocopy_channel::Channel::new(core::slice::from_mut(memory)),
+            orders: Signal::new(),
+            outgoing: Channel::new(),
+        }
+    }
+
+    /// The two sides.
+    pub fn split(&mut self) -> (Handle<'_, M, N>, Port<'_, M, N>) {
+        let (packets, incoming) = self.packets.split();
+        let handle = Handle {
+            incoming,
+            orders: &self.orders,
+            outgoing: &self.outgoing,
+            generation: 0,
+            shown: false,
+            under_way: false,
+        };
+        let port = Port {
+            packets,
+            orders: &self.orders,
+            outgoing: &self.outgoing,
+            generation: 0,
+        };
+        (handle, port)
+    }
+}
+
+impl<M: RawMutex, const N: usize> Handle<'_, M, N> {
+    fn order(&mut self, wish: Wish) {
+        self.generation = self.generation.wrapping_add(1);
+        self.orders.signal(Order {
+            wish,
+            generation: self.generation,
+        });
+    }
+}
+
+impl<M: RawMutex, const N: usize> Link for Handle<'_, M, N> {
+    fn connect(&mut self, credentials: &Credentials, known: Known) {
+        self.order(Wish::Connect(credentials.clone(), known));
+    }
+
+    fn disconnect(&mut self) {
+        self.order(Wish::Disconnect);
+    }
+
+    fn send(&mut self, message: &Up) -> Result<(), NotTaken> {
+        if self.under_way {
+            return Err(NotTaken);
+        }
+        self.outgoing
+            .try_send(message.clone())
+            .map_err(|_| NotTaken)?;
+        self.under_way = true;
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Event<'_> {
+        if self.shown {
+            self.incoming.receive_done();
+            self.shown = false;
+        }
+        loop {
+            let packet = self.incoming.receive().await;
+            match packet.kind {
+                // What became of a connection that was given up is no news of the present one.
+                Kind::Up { .. } | Kind::Down(_) if packet.generation != self.generation => {
+                    self.incoming.receive_done();
+                    continue;
+                }
+                Kind::Sent | Kind::Unsent(_) => self.under_way = false,
+                Kind::Up { .. } | Kind::Down(_) | Kind::Message | Kind::Rejected(_) => {}
+            }
+            break;
+        }
+        self.shown = true;
+        let packet = self.incoming.try_receive();
+        packet
+            .expect("it was there and only this side removes it")
+            .event()
+    }
+}
+
+impl<M: RawMutex, const N: usize> Port<'_, M, N> {
+    /// Waits for the latest order. From here on, what is said of the connection is said of that order's.
+    pub async fn order(&mut self) -> Wish {
+        let order = self.orders.wait().await;
+        self.generation = order.generation;
+        order.wish
+    }
+
+    /// Whether an order waits.
+    pub fn has_order(&self) -> bool {
+        self.orders.signaled()
+    }
+
+    /// Waits for a message to deliver. Each one taken must end in [`sent`](Self::sent) or [`unsent`](Self::unsent).
+    pub async fn outgoing(&mut self) -> Up {
+        self.outgoing.receive().await
+    }
+
+    /// Waits for an order, a message to deliver, or both.
+    pub async fn work(&mut self) -> Work {
+        use embassy_futures::select::{Either, select};
+        match select(self.orders.wait(), self.outgoing.receive()).await {
+            Either::First(order) => {
+                self.generation = order.generation;
+                Work::Order(order.wish)
+            }
+            Either::Second(message) => Work::Message(message),
+        }
+    }
+
+    /// Waits until all that was said was also handled.
+    pub async fn handled(&mut self) {
+        self.packets.send().await;
+    }
+
+    /// Whether all that was said was also handled.
+    pub fn is_handled(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    /// Says that the far end took the credentials.
+    pub async fn up(&mut self, resumed: bool) {
+        self.say(Kind::Up { resumed }).await;
+    }
+
+    /// Says that there is no connection; first, that a message still waiting to be sent will not be.
+    pub async fn down(&mut self, failure: Failure) {
+        if self.outgoing.try_receive().is_ok() {
+            self.say(Kind::Unsent(failure)).await;
+        }
+        self.say(Kind::Down(failure)).await;
+    }
+
+    /// Says that the message under way was acknowledged.
+    pub async fn sent(&mut self) {
+        self.say(Kind::Sent).await;
+    }
+
+    /// Says that the message under way is not known to be delivered.
+    pub async fn unsent(&mut self, failure: Failure) {
+        self.say(Kind::Unsent(failure)).await;
+    }
+
+    /// Says that something came that is no message.
+    pub async fn rejected(&mut self, rejection: Rejection) {
+        self.say(Kind::Rejected(rejection)).await;
+    }
+
+    /// Hands over a message in its postcard form; the agent has handled it when [`handled`](Self::handled) returns.
+    ///
+    /// # Errors
+    ///
+    /// The [`Rejection`], of which the agent is told as well.
+    pub async fn deliver(&mut self, message: &[u8]) -> Result<(), Rejection> {
+        let verdict = if message.len() > N {
+            Err(Rejection::TooLarge)
+        } else {
+            decode_down(message).map(|_| ())
+        };
+        if let Err(rejection) = verdict {
+            self.rejected(rejection).await;
+            return verdict;
+        }
+        let packet = self.packets.send().await;
+        packet.kind = Kind::Message;
+        packet.len = message.len();
+        packet.bytes[..message.len()].copy_from_slice(message);
+        self.packets.send_done();
+        Ok(())
+    }
+
+    async fn say(&mut self, kind: Kind) {
+        let packet = self.packets.send().await;
+        packet.kind = kind;
+        packet.generation = self.generation;
+        self.packets.send_done();
+    }
+
+    /// Refuses messages until there is an order to connect. What a runner does when it has no connection.
+    pub async fn idle(&mut self) -> (Credentials, Known) {
+        loop {
+            match self.work().await {
+                Work::Order(Wish::Connect(credentials, known)) => return (credentials, known),
+                Work::Order(Wish::Disconnect) => self.down(Failure::Closed).await,
+                Work::Message(_) => {
+                    let failure = Failure::Unreachable(Unreachable::NotConnected);
+                    self.unsent(failure).await;
+                }
+            }
+        }
+    }
+}
+
+/// What there is to do for a runner.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// The connection is wanted otherwise.
+    Order(Wish),
+    /// A message waits to be delivered.
+    Message(Up),
+}
+
+#[cfg(test)]
+mod tests;
