@@ -1,5 +1,7 @@
 //! Compose files that look like real ones, with what becomes of them held as golden text.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,7 @@
 //! The fuzz target's property, over its corpus, over the samples, and over mutations of the samples.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
