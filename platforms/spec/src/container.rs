@@ -10,13 +10,16 @@
 //! per-device values (the component's `settings`).
 
 mod decode;
+mod mount;
+mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 pub use decode::DecodeError;
+pub use mount::{Content, InlineFile, Mount};
+pub use network::{Network, NetworkMode, Port, Protocol};
 
 /// The version that this code writes, and the only one that it reads.
 pub const SPEC_VERSION: u16 = 1;
@@ -342,146 +345,6 @@ pub struct Device {
     pub access: String,
 }
 
-/// How a container is connected.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Network {
-    /// Which network it sees.
-    #[serde(default)]
-    pub mode: NetworkMode,
-    /// Ports published on the host; only in bridge mode.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ports: Vec<Port>,
-    /// Name servers in place of the host's.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dns: Vec<IpAddr>,
-    /// Search domains in place of the host's.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dns_search: Vec<String>,
-    /// Lines of `/etc/hosts`: name to address. `host-gateway` stands for the host.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub extra_hosts: BTreeMap<String, String>,
-}
-
-/// Which network a container sees.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum NetworkMode {
-    /// Networks of the application by name, each with the extra names it answers to there.
-    /// The service's own name always resolves. Empty means the network `default`.
-    Bridge(BTreeMap<String, BTreeSet<String>>),
-    /// The host's.
-    Host,
-    /// Loopback alone.
-    None,
-    /// The network of another service of the same application.
-    Service(String),
-}
-
-impl Default for NetworkMode {
-    fn default() -> Self {
-        Self::Bridge(BTreeMap::new())
-    }
-}
-
-/// A published port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Port {
-    /// Address of the host; absent means all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_ip: Option<IpAddr>,
-    /// Port of the host.
-    pub host: u16,
-    /// Port of the container.
-    pub container: u16,
-    /// Transport protocol.
-    #[serde(default)]
-    pub protocol: Protocol,
-}
-
-/// A transport protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// TCP.
-    #[default]
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-/// Something mounted into the container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Mount {
-    /// A named volume of the application; kept across updates.
-    /// A new one starts with what the image has at `target`.
-    Volume {
-        /// Name within the application.
-        name: String,
-        /// Absolute path in the container.
-        target: String,
-        /// Not writable.
-        #[serde(default, skip_serializing_if = "is_false")]
-        read_only: bool,
-    },
-    /// A path of the host; the device's configuration lists the allowed ones.
-    Bind {
-        /// Absolute path on the host; it must exist.
-        source: String,
-        /// Absolute path in the container.
-        target: String,
-        /// Not writable.
-        #[serde(default, skip_serializing_if = "is_false")]
-        read_only: bool,
-        /// Mounts made later on the host appear in the container.
-        #[serde(default, skip_serializing_if = "is_false")]
-        follow: bool,
-    },
-    /// Memory.
-    Tmpfs {
-        /// Absolute path in the container.
-        target: String,
-        /// Size in bytes; absent means half of the memory.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        size_bytes: Option<u64>,
-        /// Permission bits; absent means `0o1777`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        mode: Option<u32>,
-    },
-}
-
-/// A file that the engine writes into the container, on memory, read-only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InlineFile {
-    /// Absolute path in the container.
-    pub target: String,
-    /// Where its content comes from.
-    pub content: Content,
-    /// Owner.
-    #[serde(default)]
-    pub uid: u32,
-    /// Group.
-    #[serde(default)]
-    pub gid: u32,
-    /// Permission bits.
-    #[serde(default = "default_file_mode")]
-    pub mode: u32,
-}
-
-/// Where an inline file's content comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Content {
-    /// This text, part of what the publisher signs.
-    Text(String),
-    /// The device's value for this variable, which must be in `settable`.
-    /// A variable that a file takes goes to that file alone and is not in the environment.
-    Setting(String),
-}
-
 /// How much output is kept on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -551,10 +414,6 @@ fn default_retries() -> u32 {
 
 fn default_access() -> String {
     "rwm".to_owned()
-}
-
-fn default_file_mode() -> u32 {
-    0o444
 }
 
 fn default_log_bytes() -> u64 {

@@ -66,9 +66,14 @@ fn no_test_is_ignored() {
 fn no_file_names_a_folder_of_the_machine_it_was_written_on() {
     // Put together here, so that this file does not name them either.
     let folders = ["work", "tmp", "home", "root"].map(|name| format!("/{name}/"));
+    // Where balena keeps its update locks, inside every container.
+    let balena = ["balena", "resin"].map(|name| ["", "tmp", name, ""].join("/"));
     let is_wrong = |line: &str| {
         folders.iter().any(|folder| {
             line.match_indices(folder.as_str()).any(|(at, _)| {
+                if balena.iter().any(|known| line[at..].starts_with(known)) {
+                    return false;
+                }
                 // Part of a longer path is no path of a machine: `target/tmp/x`.
                 !line[..at]
                     .ends_with(|letter: char| letter.is_alphanumeric() || "._-})>".contains(letter))
