@@ -1,1 +1,19 @@
-//! The microcontroller platform: firmware slots, boot decision, embassy glue.
+#![doc = include_str!("../README.md")]
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod boot;
+pub mod flash;
+mod handoff;
+mod inspect;
+pub mod limits;
+mod log;
+mod record;
+pub mod slots;
+
+pub use handoff::{Handoff, Why};
+pub use inspect::{Device, Verdict};
+pub use log::{RecordFailed, RecordLog};
+pub use record::{BootState, Outcome, Phase, RECORD_LEN, Revert, Slot, Staging, Trial};
