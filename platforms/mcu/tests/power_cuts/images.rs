@@ -12,27 +12,6 @@ use std::collections::HashMap;
 
 pub(crate) const DEVICE_TYPE: &str = "pump";
 
-/// The security version of the new image, which becomes the floor once it is confirmed.
-pub(crate) const NEW_SECURITY_VERSION: u32 = 5;
-
-pub(crate) struct Images {
-    pub(crate) old: Vec<u8>,
-    pub(crate) new: Vec<u8>,
-    pub(crate) artifact: Artifact,
-}
-
-impl Images {
-    pub(crate) fn new((old, new): (usize, usize)) -> Self {
-        let new = image(2, new, NEW_SECURITY_VERSION);
-        let artifact = artifact(&new);
-        Self {
-            old: image(1, old, 4),
-            new,
-            artifact,
-        }
-    }
-}
-
 pub(crate) fn artifact(image: &[u8]) -> Artifact {
     Artifact {
         digest: builder::artifact_digest(image),

@@ -4,15 +4,36 @@
 //! and come to the end that the new image wanted.
 
 use crate::flash::{Medium, Model, Power};
-use crate::images::{Images, NEW_SECURITY_VERSION};
+use crate::images::{artifact, image};
 use crate::wiring::{Banks, Wiring};
 use lightship_image::builder::artifact_digest;
 use lightship_mcu::boot::{Boot, Reset};
-use lightship_mcu::slots::{Error, Report, Slots};
+use lightship_mcu::slots::{Artifact, Error, Report, Slots};
 use lightship_mcu::{Handoff, Outcome, Revert, Why};
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
+
+/// The security version of the new image, which becomes the floor once it is confirmed.
+const NEW_SECURITY_VERSION: u32 = 5;
+
+pub(crate) struct Images {
+    pub(crate) old: Vec<u8>,
+    pub(crate) new: Vec<u8>,
+    pub(crate) artifact: Artifact,
+}
+
+impl Images {
+    pub(crate) fn new((old, new): (usize, usize)) -> Self {
+        let new = image(2, new, NEW_SECURITY_VERSION);
+        let artifact = artifact(&new);
+        Self {
+            old: image(1, old, 4),
+            new,
+            artifact,
+        }
+    }
+}
 
 /// What the new image does when it runs on trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
