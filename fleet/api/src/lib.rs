@@ -1,1 +1,31 @@
-//! Request and response types that server and command line share.
+#![doc = include_str!("../README.md")]
+
+mod change;
+mod device;
+mod fleet;
+mod log;
+mod name;
+mod problem;
+mod provisioning_key;
+mod release;
+mod role;
+mod time;
+mod token;
+mod user;
+mod variable;
+
+pub use change::{Change, Changes, Event};
+pub use device::{Command, Device, DevicePatch, Inventory, Metrics, Move, NewDevice, Pin};
+pub use fleet::{Fleet, FleetPatch, Member, NewFleet, NewMember, Policy};
+pub use log::{LogLine, LogStream};
+pub use name::{BadName, Name};
+pub use problem::Problem;
+pub use provisioning_key::{CreatedProvisioningKey, NewProvisioningKey, ProvisioningKey};
+pub use release::{
+    Invalidation, NewRelease, NewRoot, Release, ReleaseDocument, ReleaseState, Root,
+};
+pub use role::{BadScope, Role, Scope};
+pub use time::{BadTimestamp, Timestamp};
+pub use token::{CreatedToken, Login, Me, NewToken, Token};
+pub use user::{NewUser, User, UserPatch};
+pub use variable::{Variable, VariableKind};

@@ -1,0 +1,80 @@
+//! Table `provisioning_keys`.
+
+use lightship_api::{Name, ProvisioningKey};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Db, Error, Tx, count, maybe_time, time};
+
+fn key(row: &AnyRow) -> Result<ProvisioningKey, Error> {
+    Ok(ProvisioningKey {
+        id: row.try_get("id")?,
+        label: row.try_get("label")?,
+        max_uses: count(row, "max_uses")?,
+        uses: count(row, "uses")?,
+        created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+        revoked_at: maybe_time(row, "revoked_at")?,
+    })
+}
+
+/// The keys of a fleet, oldest first.
+pub(crate) async fn list(db: &Db, fleet: &Name) -> Result<Vec<ProvisioningKey>, Error> {
+    let query =
+        sqlx::query("SELECT * FROM provisioning_keys WHERE fleet = $1 ORDER BY created_at, id");
+    query
+        .bind(fleet.as_str())
+        .fetch_all(db.read())
+        .await?
+        .iter()
+        .map(key)
+        .collect()
+}
+
+/// How many keys a fleet has.
+pub(crate) async fn count_of(tx: &mut Tx<'_>, fleet: &Name) -> Result<i64, Error> {
+    let query = sqlx::query("SELECT COUNT(*) AS keys FROM provisioning_keys WHERE fleet = $1");
+    query
+        .bind(fleet.as_str())
+        .fetch_one(tx.on())
+        .await?
+        .try_get("keys")
+}
+
+/// Adds a key.
+pub(crate) async fn insert(
+    tx: &mut Tx<'_>,
+    fleet: &Name,
+    key: &ProvisioningKey,
+    secret: &str,
+) -> Result<(), Error> {
+    let query = "INSERT INTO provisioning_keys (id, fleet, label, secret, max_uses, uses, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, 0, $6, $7)";
+    let query = sqlx::query(query)
+        .bind(key.id.as_str())
+        .bind(fleet.as_str())
+        .bind(key.label.as_str());
+    let query = query
+        .bind(secret)
+        .bind(i64::from(key.max_uses))
+        .bind(key.created_at.as_millis());
+    query
+        .bind(key.expires_at.as_millis())
+        .execute(tx.on())
+        .await?;
+    Ok(())
+}
+
+/// Ends a key; ending it twice changes nothing.
+pub(crate) async fn revoke(
+    tx: &mut Tx<'_>,
+    fleet: &Name,
+    id: &str,
+    now_ms: i64,
+) -> Result<bool, Error> {
+    let query = "UPDATE provisioning_keys SET revoked_at = COALESCE(revoked_at, $1) WHERE fleet = $2 AND id = $3";
+    let query = sqlx::query(query)
+        .bind(now_ms)
+        .bind(fleet.as_str())
+        .bind(id);
+    Ok(query.execute(tx.on()).await?.rows_affected() == 1)
+}

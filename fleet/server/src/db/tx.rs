@@ -1,0 +1,78 @@
+//! A transaction that knows who changes what.
+
+use lightship_api::{Change, Event, Name};
+use sqlx::{Any, AnyConnection, Row, Transaction};
+
+use super::{Error, Listeners};
+use crate::clock;
+
+/// A transaction; dropped without [`Tx::commit`], nothing of it ever was.
+pub(crate) struct Tx<'a> {
+    inner: Transaction<'a, Any>,
+    changes: Vec<Change>,
+    listeners: Listeners,
+}
+
+/// What is recorded of a change.
+pub(crate) struct Entry<'a> {
+    /// Who: `user:NAME`, `token:ID`, `device:UUID` or `server`.
+    pub(crate) by: &'a str,
+    /// The fleet it concerns, if it concerns one.
+    pub(crate) fleet: Option<&'a Name>,
+    /// What was done, such as `device.moved`.
+    pub(crate) what: &'static str,
+    /// To what.
+    pub(crate) subject: &'a str,
+    /// What else is worth knowing; never a secret.
+    pub(crate) detail: String,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(inner: Transaction<'a, Any>, listeners: Listeners) -> Self {
+        Self {
+            inner,
+            changes: Vec::new(),
+            listeners,
+        }
+    }
+
+    /// What statements run on.
+    pub(crate) fn on(&mut self) -> &mut AnyConnection {
+        &mut self.inner
+    }
+
+    /// Records who changes what.
+    pub(crate) async fn record(&mut self, entry: Entry<'_>) -> Result<(), Error> {
+        let at = clock::now();
+        let insert = "INSERT INTO changes (at, by_whom, fleet, what, subject, detail) VALUES ($1, $2, $3, $4, $5, $6) RETURNING number";
+        let row = sqlx::query(insert).bind(at.as_millis()).bind(entry.by);
+        let row = row
+            .bind(entry.fleet.map(Name::as_str))
+            .bind(entry.what)
+            .bind(entry.subject);
+        let row = row.bind(entry.detail.as_str()).fetch_one(self.on()).await?;
+        let number = u64::try_from(row.try_get::<i64, _>("number")?).unwrap_or_default();
+        self.changes.push(Change {
+            number,
+            at,
+            by: entry.by.to_owned(),
+            fleet: entry.fleet.cloned(),
+            what: entry.what.to_owned(),
+            subject: entry.subject.to_owned(),
+            detail: entry.detail,
+        });
+        Ok(())
+    }
+
+    /// Makes it true, then tells who listens.
+    pub(crate) async fn commit(self) -> Result<(), Error> {
+        self.inner.commit().await?;
+        for change in self.changes {
+            if let Some(fleet) = change.fleet.clone() {
+                // Nobody listening is no failure.
+                let _ = self.listeners.send((fleet, Event::Change(change)));
+            }
+        }
+        Ok(())
+    }
+}

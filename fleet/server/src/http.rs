@@ -1,0 +1,92 @@
+//! The HTTP interface: one module a noun, as in the tables.
+
+pub(crate) mod caller;
+mod changes;
+mod check;
+pub(crate) mod extract;
+pub(crate) mod failure;
+mod fleets;
+mod health;
+pub(crate) mod listener;
+mod members;
+mod page;
+pub(crate) mod peer;
+mod provisioning_keys;
+mod tokens;
+mod users;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::App;
+use failure::Failure;
+
+/// Everything that is described by the OpenAPI document.
+pub(crate) fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(crate::openapi::base())
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::authority))
+        .routes(routes!(tokens::log_in, tokens::log_out))
+        .routes(routes!(tokens::me))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::show, users::update, users::delete))
+        .routes(routes!(fleets::list, fleets::create))
+        .routes(routes!(fleets::show, fleets::update, fleets::delete))
+        .routes(routes!(members::list))
+        .routes(routes!(members::put, members::delete))
+        .routes(routes!(provisioning_keys::list, provisioning_keys::create))
+        .routes(routes!(provisioning_keys::revoke))
+        .routes(routes!(changes::of_server))
+        .routes(routes!(changes::of_fleet))
+        .routes(routes!(changes::events))
+}
+
+/// Everything, ready to be served.
+pub(crate) fn router(app: App) -> Router {
+    let (described, document) = described().split_for_parts();
+    let document = crate::openapi::finish(document);
+    let document = axum::body::Bytes::from(
+        document
+            .to_json()
+            .expect("a generated document is plain data"),
+    );
+    let open = Router::new()
+        .route("/metrics", axum::routing::get(health::metrics))
+        .route(
+            "/api/v1/openapi.json",
+            axum::routing::get(move || async move {
+                ([("content-type", "application/json")], document)
+            }),
+        );
+    let limit = app.config.limits.body_bytes;
+    described
+        .merge(open)
+        .fallback(|| async { Failure::not_found("resource") })
+        .method_not_allowed_fallback(|| async { Failure::method_not_allowed() })
+        .layer(DefaultBodyLimit::max(limit))
+        .layer(middleware::from_fn_with_state(app.clone(), measure))
+        .with_state(app)
+}
+
+/// Counts requests and how long they take, by route and status.
+async fn measure(State(app): State<App>, request: Request, next: Next) -> Response {
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned());
+    let started = std::time::Instant::now();
+    let response = next.run(request).await;
+    app.metrics.request(
+        route.as_deref().unwrap_or("other"),
+        response.status().as_u16(),
+        started.elapsed(),
+    );
+    response
+}

@@ -1,0 +1,40 @@
+//! Bounds on what people write, each refused with the field that breaks it.
+
+use lightship_api::Timestamp;
+
+use super::failure::{Answer, Failure};
+use crate::clock;
+
+/// The longest that a token or key may be good for: ten years.
+const LONGEST_MS: i64 = 10 * 366 * 24 * 3600 * 1000;
+/// At most so many bytes, and nothing that would move a terminal's cursor.
+pub(crate) fn text(field: &str, value: &str, most: usize) -> Answer<()> {
+    if value.len() > most {
+        return Err(Failure::invalid(field, format!("at most {most} bytes")));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(Failure::invalid(field, "no control characters"));
+    }
+    Ok(())
+}
+
+/// Long enough to guess badly, short enough to hash.
+pub(crate) fn password(field: &str, value: &str) -> Answer<()> {
+    if (10..=256).contains(&value.len()) {
+        Ok(())
+    } else {
+        Err(Failure::invalid(field, "10 to 256 bytes"))
+    }
+}
+
+/// In the future, and not for ever.
+pub(crate) fn expiry(field: &str, at: Timestamp) -> Answer<()> {
+    let ahead = at.as_millis() - clock::now_ms();
+    if ahead <= 0 {
+        return Err(Failure::invalid(field, "it must lie in the future"));
+    }
+    if ahead > LONGEST_MS {
+        return Err(Failure::invalid(field, "at most ten years from now"));
+    }
+    Ok(())
+}

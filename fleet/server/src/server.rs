@@ -1,0 +1,226 @@
+//! Starting and stopping.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, broadcast};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::certificate::{Certificate, CertificateError};
+use crate::http::failure::Failure;
+use crate::http::listener::Incoming;
+use crate::http::peer::{Peer, Rate};
+use crate::{App, Config, Shared, clock, db, folder, http, metrics, openapi, secret};
+
+/// Events that a slow listener may fall behind.
+const EVENTS: usize = 4096;
+/// How long requests may take to finish after the server was told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often what has expired is cleared away.
+const SWEEP: Duration = Duration::from_secs(3600);
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error("data folder {path}: {source}")]
+    Data {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The database cannot be opened or brought up to date.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// TLS cannot be served.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// An address cannot be listened on.
+    #[error("listening on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The first administrator could not be made.
+    #[error("first administrator: {0}")]
+    Admin(String),
+}
+
+/// The fleet server.
+pub struct Server;
+
+/// A running server; dropped, it stops without waiting.
+pub struct Handle {
+    app: App,
+    https: SocketAddr,
+    http: Option<SocketAddr>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts everything the configuration asks for; when this returns, it is served.
+    ///
+    /// # Errors
+    /// When a folder, key, database or address cannot be used; the message says which.
+    pub async fn start(config: Config) -> Result<Handle, StartError> {
+        let data = |source| StartError::Data {
+            path: config.data.clone(),
+            source,
+        };
+        folder::make(&config.data).map_err(data)?;
+        let key = folder::keep(&config.data.join("secret.key"), || {
+            secret::random::<32>().to_vec()
+        })
+        .map_err(data)?;
+        let certificate = Certificate::load(&config.data, &config.https)?;
+        let (events, _) = broadcast::channel(EVENTS);
+        let url = config
+            .database
+            .url
+            .clone()
+            .unwrap_or_else(|| sqlite_url(&config));
+        let db = db::Db::open(&url, events.clone()).await?;
+        let app = App(Arc::new(Shared {
+            db,
+            secrets: secret::Secrets::new(&key),
+            events,
+            failures: Rate::new(config.limits.failures_per_minute),
+            metrics: metrics::Metrics::default(),
+            authority_pem: certificate.authority_pem.as_str().into(),
+            hashing: Semaphore::new(2),
+            stop: CancellationToken::new(),
+            config,
+        }));
+        app.first_admin()
+            .await
+            .map_err(|failure| StartError::Admin(failure.text().to_owned()))?;
+        serve(app, &certificate).await
+    }
+}
+
+fn sqlite_url(config: &Config) -> String {
+    format!(
+        "sqlite://{}?mode=rwc",
+        config.data.join("lightship.db").display()
+    )
+}
+
+async fn serve(app: App, certificate: &Certificate) -> Result<Handle, StartError> {
+    let tls = TlsAcceptor::from(certificate.server_config()?);
+    let places = Arc::new(Semaphore::new(app.config.limits.connections));
+    let router = http::router(app.clone());
+    let mut tasks = Vec::new();
+    let mut listen =
+        async |address: SocketAddr, tls: Option<TlsAcceptor>| -> Result<SocketAddr, StartError> {
+            let failed = |source| StartError::Listen { address, source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            let local = listener.local_addr().map_err(failed)?;
+            let incoming = Incoming::start(listener, tls, Arc::clone(&places), app.stop.clone())
+                .map_err(failed)?;
+            let service = router.clone().into_make_service_with_connect_info::<Peer>();
+            let stop = app.stop.clone().cancelled_owned();
+            let served = axum::serve(incoming, service).with_graceful_shutdown(stop);
+            tasks.push(tokio::spawn(async move {
+                // The only error is one of accepting, and that our listener deals with itself.
+                let _ = served.await;
+            }));
+            Ok(local)
+        };
+    let https = listen(app.config.https.listen, Some(tls)).await?;
+    let http = match app.config.http {
+        Some(address) => Some(listen(address, None).await?),
+        None => None,
+    };
+    tasks.push(tokio::spawn(sweep(app.clone())));
+    tracing::info!(%https, "serving");
+    Ok(Handle {
+        app,
+        https,
+        http,
+        tasks,
+    })
+}
+
+/// Clears away what has expired.
+async fn sweep(app: App) {
+    loop {
+        tokio::select! {
+            () = app.stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+        if let Err(failure) = sweep_once(&app).await {
+            tracing::warn!(cause = failure.text(), "clearing away what has expired");
+        }
+    }
+}
+
+async fn sweep_once(app: &App) -> Result<(), Failure> {
+    let mut tx = app.db.write().await?;
+    db::tokens::delete_expired(&mut tx, clock::now_ms()).await?;
+    Ok(tx.commit().await?)
+}
+
+impl Handle {
+    /// Where HTTPS is served.
+    #[must_use]
+    pub fn https(&self) -> SocketAddr {
+        self.https
+    }
+
+    /// Where plain HTTP is served, if it is.
+    #[must_use]
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// The URL people and devices use.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let configured = self.app.config.public_url.clone();
+        configured.unwrap_or_else(|| format!("https://{}", self.https))
+    }
+
+    /// The certificate that clients and devices pin, PEM.
+    #[must_use]
+    pub fn authority_pem(&self) -> &str {
+        &self.app.authority_pem
+    }
+
+    /// Stops taking work, lets what is under way finish, and closes the database.
+    pub async fn stop(mut self) {
+        self.app.stop.cancel();
+        for mut task in std::mem::take(&mut self.tasks) {
+            if tokio::time::timeout(GRACE, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+        self.app.db.close().await;
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.app.stop.cancel();
+    }
+}
+
+/// The OpenAPI document as it is served and committed.
+///
+/// # Panics
+/// Never: a generated document is plain data.
+#[must_use]
+pub fn openapi_json() -> String {
+    let document = openapi::finish(http::described().into_openapi());
+    document
+        .to_pretty_json()
+        .expect("a generated document is plain data")
+        + "\n"
+}
