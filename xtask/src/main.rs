@@ -3,6 +3,7 @@
 mod device;
 mod elf;
 mod firmware;
+mod fuzz;
 mod libtest;
 mod no_std;
 mod packages;
@@ -23,6 +24,7 @@ Usage: cargo xtask <command>
 Commands:
   test              set up, then check everything; ends with `N passed, N failed, N skipped`
   size              weigh what runs on a microcontroller, and fail over a budget
+  fuzz <target>     look for inputs that trip a fuzz target
   firmware <board>  build the programs of a board
 
 `cargo xtask <command> --help` says more about one command.";
@@ -49,6 +51,7 @@ fn run(words: &[String]) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         "firmware" => firmware::run(rest),
+        "fuzz" => fuzz::run(rest),
         "size" => size::run(rest),
         "test" => test::run(rest),
         unknown => anyhow::bail!("there is no command `{unknown}`\n\n{HELP}"),

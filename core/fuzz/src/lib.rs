@@ -1,0 +1,16 @@
+//! What each fuzz target does with its bytes.
+//!
+//! The same code is run twice: by a fuzzer that looks for new inputs (`fuzz_targets/`),
+//! and over the committed corpus by an ordinary test (`core/tests/corpus.rs`).
+//! A new target is a module here, a line in [`TARGETS`], a file in `fuzz_targets/` and a folder in `corpus/`.
+
+pub mod documents;
+pub mod rules;
+pub mod wire;
+
+/// Every target: its name and what it runs. A target panics when it finds a fault.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("documents", documents::run),
+    ("rules", rules::run),
+    ("wire", wire::run),
+];
