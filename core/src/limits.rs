@@ -26,6 +26,8 @@ pub const REPORT_COMPONENTS: usize = 4;
 pub const LOCKS: usize = 4;
 /// Notes that wait to be polled; the oldest give way and are counted.
 pub const NOTES: usize = 8;
+/// Orders that wait to be carried out; a fleet that sends more waits for the first to be done.
+pub const ORDERS: usize = 4;
 /// Fetches under way at once: more only share the same bandwidth.
 pub const FETCHES: usize = 3;
 /// Reboots that one trial may see before it is rejected: enough for a flaky supply, not for ever.

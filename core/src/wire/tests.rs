@@ -45,6 +45,7 @@ fn ups() -> [Up; 4] {
                 crate::target::Malformation::DuplicateName,
             )),
             frozen: false,
+            unsaved: false,
             components,
         }),
         Up::ProposeKey(NewKey::Api(ApiKey([5; 32]))),

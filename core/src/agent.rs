@@ -1,0 +1,271 @@
+//! Routes events to the parts that decide, and their decisions to the platform. Decides nothing itself.
+
+mod choose;
+mod hear;
+
+use heapless::Deque;
+
+use crate::action::Action;
+use crate::context::{Backoff, Context};
+use crate::event::Event;
+use crate::id::{Name, ProvisioningKey, PublicKey, Uuid};
+use crate::limits::{CLOCK_BOOT_STEP_S, ORDERS};
+use crate::link::Link;
+use crate::note::Note;
+use crate::plan::{Instance, Lock};
+use crate::provision::Erasure;
+use crate::reconcile::Reconcile;
+use crate::record::{Clock, Identity, Record, Saveable, Saved, State, Unreadable, decode};
+use crate::report::Reporter;
+use crate::time::{Instant, UnixTime};
+use crate::trust::{Root, TrustState};
+use crate::wire::Order;
+
+/// What a device is told about itself before it ever ran.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it is; releases for anything else are refused.
+    pub device_type: Name,
+    /// What it is meant to run; releases of anything else are refused.
+    pub product: Name,
+    /// What it would like to be called.
+    pub name: Option<Name>,
+    /// The first root that it trusts, from [`TrustState::first_root`].
+    pub root: Root,
+    /// What lets it in; `None` once it was erased.
+    pub provisioning_key: Option<ProvisioningKey>,
+    /// Seconds between rotations of each key; `None` to rotate on command alone.
+    pub rotation_period_s: Option<u32>,
+    /// Whether tunnel keys are made and kept by a secure element.
+    pub keys_outside: bool,
+}
+
+/// What [`Agent::poll`] has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Step<'a> {
+    /// Do this, and tell how it went.
+    Act(Action<'a>),
+    /// This happened.
+    Note(Note),
+    /// Nothing to do until an event comes, or until this moment: then handle [`Event::Woke`].
+    Wait {
+        /// The moment; `None` when only an event can change anything.
+        until: Option<Instant>,
+        /// What the moment is for.
+        why: Wake,
+    },
+}
+
+/// What the agent waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Wake {
+    /// Only an event changes anything.
+    Event,
+    /// A record that could not be saved is tried again.
+    Record,
+    /// A component is probed, a trial judged, a failed step tried again, a lock ends.
+    Components,
+    /// The connection is tried again, or is given up.
+    Link,
+    /// A report may be sent.
+    Report,
+    /// The time is saved, a key rotated.
+    Upkeep,
+}
+
+/// The agent of one device with releases of at most `COMPONENTS` components.
+///
+/// After each [`handle`](Self::handle), call [`poll`](Self::poll) until it says [`Step::Wait`].
+pub struct Agent<const COMPONENTS: usize> {
+    config: Config,
+    cx: Context,
+    identity: Option<Identity>,
+    trust: TrustState,
+    clock: Clock,
+    /// It was `wall` at `wall_at`, or later.
+    wall: UnixTime,
+    wall_at: Instant,
+    clock_saved_at: Instant,
+    reconcile: Reconcile<COMPONENTS>,
+    link: Link,
+    reporter: Reporter,
+    erasure: Erasure,
+    erasure_backoff: Backoff,
+    floor_told: u32,
+    creating_key: bool,
+    public_key: Option<PublicKey>,
+    orders: Deque<Order, ORDERS>,
+    rebooting: bool,
+}
+
+impl<const COMPONENTS: usize> Agent<COMPONENTS> {
+    /// An agent with what it saved in earlier lives.
+    ///
+    /// `seed` must be 32 bytes that nobody can guess and that were never used before: keys are made from it.
+    /// `now` is the present monotonic time.
+    ///
+    /// A record that cannot be read is told in a [`Note`]. A torn identity counts as none, a torn trust as the first root, a torn state leaves everything on the device as it is until a target is assigned, and what a newer agent wrote is never overwritten.
+    pub fn new(config: Config, saved: Saved<'_>, seed: [u8; 32], now: Instant) -> Self {
+        let mut cx = Context::new(seed, now);
+        let identity: Option<Identity> = load(&mut cx, Record::Identity, saved.identity)
+            .ok()
+            .flatten();
+        let state = load::<State<COMPONENTS>>(&mut cx, Record::State, saved.state);
+        let is_state_lost = state.is_err();
+        let state = state.ok().flatten().unwrap_or_default();
+        let trust = load(&mut cx, Record::Trust, saved.trust).ok().flatten();
+        let mut trust = trust.unwrap_or_else(|| TrustState::new(config.root.clone()));
+        // A cut between the commit and the record of its floor leaves the floor to be raised now.
+        let floor = state.committed.as_ref().map_or(0, |target| target.floor);
+        trust.floor = trust.floor.max(floor);
+        let clock: Option<Clock> = load(&mut cx, Record::Clock, saved.clock).ok().flatten();
+        let mut clock = clock.unwrap_or_default();
+        clock.boots = clock.boots.saturating_add(1);
+        clock.floor = clock.floor.max(trust.time_floor);
+        clock.handshake = UnixTime(clock.handshake.0.max(clock.floor.0) + CLOCK_BOOT_STEP_S);
+        cx.changed(Record::Clock);
+        let mut reconcile = Reconcile::new(state);
+        if is_state_lost {
+            reconcile.pause();
+        }
+        reconcile.boot(&mut cx);
+        let mut agent = Self {
+            wall: clock.floor,
+            wall_at: now,
+            clock_saved_at: now,
+            config,
+            cx,
+            identity,
+            trust,
+            clock,
+            reconcile,
+            link: Link::new(),
+            reporter: Reporter::new(),
+            erasure: Erasure::Wanted,
+            erasure_backoff: Backoff::default(),
+            floor_told: 0,
+            creating_key: false,
+            public_key: None,
+            orders: Deque::new(),
+            rebooting: false,
+        };
+        agent.make_identity();
+        agent
+    }
+
+    /// Takes what happened. `now` is the present monotonic time.
+    pub fn handle(&mut self, now: Instant, event: Event<'_>) {
+        self.cx.now = self.cx.now.max(now);
+        self.reconcile.locks.expire(self.cx.now);
+        let cx = &mut self.cx;
+        match event {
+            Event::RecordStored(record, result) => self.record_stored(record, result),
+            Event::KeyCreated(slot, result) => self.key_created(slot, result),
+            Event::ProvisioningKeyErased(result) => self.provisioning_key_erased(result),
+            Event::Connected => self.connected(),
+            Event::Disconnected(failure) => self.disconnected(failure),
+            Event::Sent(id, result) => self.sent(id, result),
+            Event::Received(down) => self.received(down),
+            Event::Found {
+                name,
+                instance,
+                kind,
+                presence,
+            } => {
+                let instance = Instance {
+                    name,
+                    digest: instance,
+                    kind,
+                    presence,
+                    no_space: false,
+                    restart: false,
+                };
+                self.reconcile.found(cx, instance);
+            }
+            Event::InventoryTaken => self.reconcile.inventory_taken(cx),
+            Event::Fetched(id, result) => self.reconcile.fetched(cx, id, result),
+            Event::Progressed(id, bytes) => self.reconcile.progressed(id, bytes),
+            Event::Staged(id, result) => self.reconcile.staged(cx, id, result),
+            Event::Started(id, result) => self.reconcile.started(cx, id, result),
+            Event::Stopped(id, result) => self.reconcile.stopped(cx, id, result),
+            Event::Probed(id, presence) => self.reconcile.probed(cx, id, presence),
+            Event::Confirmed(id, result) => self.reconcile.confirmed(cx, id, result),
+            Event::Removed(id, result) => self.reconcile.removed(cx, id, result),
+            Event::Changed(name) => self.reconcile.changed(cx, &name),
+            Event::Locked {
+                owner,
+                covers,
+                expires_in,
+            } => self.locked(Lock {
+                owner,
+                covers,
+                expires: expires_in.map(|span| now + span),
+            }),
+            Event::Unlocked(owner) => {
+                self.reconcile.locks.release(&owner);
+            }
+            Event::ClockSet(time) => self.clock_set(time),
+            Event::Woke => (),
+            Event::Asked(order) => self.order(order),
+        }
+    }
+
+    /// What is to be done now. Call it until it says [`Step::Wait`]; it does so after a bounded number of calls.
+    pub fn poll(&mut self) -> Step<'_> {
+        if let Some(note) = self.cx.next_note() {
+            return Step::Note(note);
+        }
+        if let Some(choice) = self.choose() {
+            return Step::Act(self.act(choice));
+        }
+        // Looking for something to do may have been worth a note.
+        match self.cx.next_note() {
+            Some(note) => Step::Note(note),
+            None => self.wait(),
+        }
+    }
+
+    /// Who the device is, once it has an identity.
+    pub fn uuid(&self) -> Option<Uuid> {
+        self.identity.as_ref().map(|identity| identity.uuid)
+    }
+
+    /// Whether the fleet has confirmed the registration.
+    pub fn is_registered(&self) -> bool {
+        self.identity
+            .as_ref()
+            .is_some_and(|identity| identity.registered)
+    }
+
+    /// What the device runs, tries and has given up.
+    pub const fn state(&self) -> &State<COMPONENTS> {
+        &self.reconcile.state
+    }
+
+    /// The trusted root, counters and floors.
+    pub const fn trust(&self) -> &TrustState {
+        &self.trust
+    }
+}
+
+/// Reads a saved record; what a newer agent wrote will not be overwritten.
+fn load<T: Saveable>(
+    cx: &mut Context,
+    record: Record,
+    bytes: Option<&[u8]>,
+) -> Result<Option<T>, Unreadable> {
+    let Some(bytes) = bytes else {
+        return Ok(None);
+    };
+    let result = decode(bytes);
+    if let Err(unreadable) = &result {
+        cx.note(Note::RecordUnreadable(record, *unreadable));
+        match unreadable {
+            Unreadable::Torn => (),
+            Unreadable::Newer | Unreadable::TooManyComponents => cx.ledger.halt(record),
+        }
+    }
+    result.map(Some)
+}

@@ -1,0 +1,333 @@
+//! In which order the parts get their say, and how their choices become actions.
+//!
+//! Saving comes first, because everything else depends on it; then the components, because they are what the device is for; then the fleet.
+
+use super::{Agent, Step, Wake};
+use crate::action::{Action, Credentials, TunnelKey};
+use crate::event::{Failure, MessageId};
+use crate::limits::CLOCK_SAVE_INTERVAL;
+use crate::link::Cargo;
+use crate::note::Note;
+use crate::provision::Erasure;
+use crate::reconcile::Issue;
+use crate::record::{Identity, Record, RecordRef, StateRef, StoredKey};
+use crate::time::{Duration, Instant, UnixTime};
+use crate::wire::{KeyKind, Order, Up};
+
+/// What was decided, before it borrows what it is about.
+pub(super) enum Choice {
+    Store(Record),
+    Component(Issue),
+    CreateKey(u8),
+    Erase,
+    Connect(Option<KeyKind>),
+    Disconnect,
+    Send(MessageId, Cargo),
+    RaiseFloor,
+    Identify,
+    Reboot,
+}
+
+impl<const COMPONENTS: usize> Agent<COMPONENTS> {
+    pub(super) fn choose(&mut self) -> Option<Choice> {
+        if self.rebooting {
+            return None;
+        }
+        self.keep_up();
+        if let Some(record) = self.cx.ledger.next(self.cx.now) {
+            return Some(Choice::Store(record));
+        }
+        if let Some(issue) = self.reconcile.next_issue(&mut self.cx) {
+            return Some(Choice::Component(issue));
+        }
+        if let Some(record) = self.cx.ledger.next(self.cx.now) {
+            return Some(Choice::Store(record));
+        }
+        self.choose_floor()
+            .or_else(|| self.choose_order())
+            .or_else(|| self.choose_key())
+            .or_else(|| self.choose_link())
+    }
+
+    /// What time alone brings about: the clock is saved, a freeze is noticed, a rotation is due.
+    fn keep_up(&mut self) {
+        let wall = self.wall();
+        if self.cx.now - self.clock_saved_at >= CLOCK_SAVE_INTERVAL {
+            let elapsed_s = (self.cx.now - self.clock_saved_at).as_millis() / 1000;
+            self.clock_saved_at = self.cx.now;
+            self.clock.floor = self.clock.floor.max(wall);
+            self.clock.handshake.0 = self.clock.handshake.0.max(wall.0).saturating_add(elapsed_s);
+            self.cx.changed(Record::Clock);
+        }
+        if self.trust.is_frozen(Some(wall)) && !self.reporter.frozen {
+            self.reporter.frozen = true;
+            self.cx.note(Note::Frozen);
+        }
+    }
+
+    fn choose_floor(&mut self) -> Option<Choice> {
+        let floor = self.trust.floor;
+        if floor == self.floor_told || !self.cx.is_saved(Record::Trust) {
+            return None;
+        }
+        self.floor_told = floor;
+        Some(Choice::RaiseFloor)
+    }
+
+    fn choose_order(&mut self) -> Option<Choice> {
+        if !self.cx.is_saved(Record::State) {
+            return None;
+        }
+        match self.orders.front()? {
+            Order::Reboot if !self.reconcile.may_reboot() => return None,
+            Order::Reboot
+            | Order::Restart(_)
+            | Order::Identify
+            | Order::Rotate(_)
+            | Order::Report => (),
+        }
+        match self.orders.pop_front()? {
+            Order::Reboot => {
+                self.rebooting = true;
+                return Some(Choice::Reboot);
+            }
+            Order::Identify => return Some(Choice::Identify),
+            Order::Restart(name) => {
+                if !self.reconcile.restart(&name) {
+                    self.cx.note(Note::OrderVoid(name));
+                }
+            }
+            Order::Rotate(kind) => {
+                if let Some(identity) = &mut self.identity {
+                    identity.order_rotation(&mut self.cx, kind);
+                }
+            }
+            Order::Report => self.reporter.forget(&mut self.reconcile),
+        }
+        self.choose()
+    }
+
+    /// Keys that are to be made or erased.
+    fn choose_key(&mut self) -> Option<Choice> {
+        let now = self.cx.now;
+        let wall = self.wall();
+        let Some(identity) = &mut self.identity else {
+            let wanted = self.config.keys_outside && self.config.provisioning_key.is_some();
+            let wanted = wanted && !self.cx.ledger.is_halted(Record::Identity);
+            return (wanted && self.link.may_connect(now))
+                .then(|| self.create_key(0))
+                .flatten();
+        };
+        if !self.cx.is_saved(Record::Identity) {
+            return None;
+        }
+        let may_erase = self.erasure == Erasure::Wanted && self.erasure_backoff.is_over(now);
+        if identity.registered && self.config.provisioning_key.is_some() && may_erase {
+            self.erasure = Erasure::UnderWay;
+            return Some(Choice::Erase);
+        }
+        let kind = identity.rotation_due(wall, self.config.rotation_period_s)?;
+        match (kind, identity.next_slot()) {
+            (KeyKind::WireGuard, Some(slot)) => self.create_key(slot),
+            (KeyKind::WireGuard, None) | (KeyKind::Api, _) => {
+                identity.begin_rotation(&mut self.cx, kind, None);
+                self.cx.ledger.next(now).map(Choice::Store)
+            }
+        }
+    }
+
+    fn create_key(&mut self, slot: u8) -> Option<Choice> {
+        if core::mem::replace(&mut self.creating_key, true) {
+            return None;
+        }
+        Some(Choice::CreateKey(slot))
+    }
+
+    fn choose_link(&mut self) -> Option<Choice> {
+        let now = self.cx.now;
+        let identity = self.identity.as_ref()?;
+        if self.link.has_timed_out(now) {
+            self.link
+                .disconnected(&mut self.cx, identity, Failure::TimedOut);
+            return Some(Choice::Disconnect);
+        }
+        let saved = self.cx.is_saved(Record::Identity);
+        if !saved {
+            return None;
+        }
+        if self.link.must_end() {
+            self.link.ended();
+            return Some(Choice::Disconnect);
+        }
+        // A handshake floor that could not be saved costs, at worst, a refused handshake after the next boot.
+        let clock_saved =
+            self.cx.is_saved(Record::Clock) || self.cx.ledger.has_failed(Record::Clock);
+        let has_credentials = identity.registered || self.config.provisioning_key.is_some();
+        if clock_saved && has_credentials && self.link.may_connect(now) {
+            return Some(Choice::Connect(self.link.connecting(now, identity)));
+        }
+        let cargo = self.choose_cargo()?;
+        Some(Choice::Send(self.link.send(now, cargo), cargo))
+    }
+
+    fn choose_cargo(&mut self) -> Option<Cargo> {
+        if !self.link.may_send() {
+            return None;
+        }
+        let identity = self.identity.as_ref()?;
+        if !identity.registered {
+            return Some(Cargo::Registration);
+        }
+        if let Some(key) = identity.pending() {
+            self.cx.note(Note::KeyProposed(key.kind()));
+            return Some(Cargo::Proposal);
+        }
+        let may_tell = |record| self.cx.is_saved(record) || self.cx.ledger.has_failed(record);
+        if !may_tell(Record::State) || !may_tell(Record::Trust) {
+            return None;
+        }
+        let due = self.reporter.due(&self.trust, &self.reconcile)?;
+        (due <= self.cx.now).then_some(Cargo::Report)
+    }
+
+    pub(super) fn act(&mut self, choice: Choice) -> Action<'_> {
+        match choice {
+            Choice::Store(record) => Action::StoreRecord(self.record(record)),
+            Choice::Component(issue) => self.reconcile.action(issue),
+            Choice::CreateKey(slot) => Action::CreateKey(slot),
+            Choice::Erase => Action::EraseProvisioningKey,
+            Choice::Connect(pending) => Action::Connect(self.credentials(pending)),
+            Choice::Disconnect => Action::Disconnect,
+            Choice::Send(id, cargo) => Action::Send(id, self.message(cargo)),
+            Choice::RaiseFloor => Action::RaiseFloor(self.trust.floor),
+            Choice::Identify => Action::Identify,
+            Choice::Reboot => Action::Reboot,
+        }
+    }
+
+    fn record(&self, record: Record) -> RecordRef<'_> {
+        match record {
+            Record::Identity => RecordRef::Identity(self.known()),
+            Record::Trust => RecordRef::Trust(&self.trust),
+            Record::State => RecordRef::State(StateRef::new(&self.reconcile.state)),
+            Record::Clock => RecordRef::Clock(&self.clock),
+        }
+    }
+
+    fn known(&self) -> &Identity {
+        self.identity
+            .as_ref()
+            .expect("nothing about an identity is chosen before there is one")
+    }
+
+    fn credentials(&self, pending: Option<KeyKind>) -> Credentials<'_> {
+        let identity = self.known();
+        let key = match (pending, &identity.wireguard_pending) {
+            (Some(KeyKind::WireGuard), Some(key)) => key,
+            (Some(KeyKind::WireGuard | KeyKind::Api) | None, _) => &identity.wireguard,
+        };
+        let wireguard = match key {
+            StoredKey::Inside(secret) => TunnelKey::Inside(secret),
+            StoredKey::Outside(slot, _) => TunnelKey::Outside(*slot),
+        };
+        let api_key = match (pending, &identity.api_key_pending) {
+            (Some(KeyKind::Api), Some(key)) => key,
+            (Some(KeyKind::Api | KeyKind::WireGuard) | None, _) => &identity.api_key,
+        };
+        let handshake_floor = self.handshake_floor();
+        match &self.config.provisioning_key {
+            Some(provisioning_key) if !identity.registered => Credentials::Enrolment {
+                uuid: identity.uuid,
+                provisioning_key,
+                wireguard,
+                handshake_floor,
+            },
+            Some(_) | None => Credentials::Device {
+                uuid: identity.uuid,
+                api_key,
+                wireguard,
+                tunnel: identity.tunnel.as_ref(),
+                handshake_floor,
+            },
+        }
+    }
+
+    /// Later than any handshake of this life and of those before.
+    fn handshake_floor(&self) -> UnixTime {
+        let elapsed = self.cx.now - self.clock_saved_at;
+        let floor = self.clock.handshake.0 + elapsed.as_millis() / 1000;
+        UnixTime(floor.max(self.wall().0))
+    }
+
+    fn message(&mut self, cargo: Cargo) -> Up {
+        let identity = self
+            .identity
+            .as_ref()
+            .expect("nothing is sent without an identity");
+        match (cargo, identity.pending(), self.config.provisioning_key) {
+            (Cargo::Registration, _, Some(key)) => {
+                let name = self.config.name.as_ref();
+                Up::Register(identity.request(key, &self.config.device_type, name))
+            }
+            (Cargo::Proposal, Some(key), _) => Up::ProposeKey(key),
+            (Cargo::Registration | Cargo::Proposal | Cargo::Report, _, _) => {
+                let unsaved = !self.cx.is_saved(Record::State) || !self.cx.is_saved(Record::Trust);
+                let (now, reconcile) = (self.cx.now, &mut self.reconcile);
+                Up::Report(
+                    self.reporter
+                        .make(now, &self.clock, &self.trust, reconcile, unsaved),
+                )
+            }
+        }
+    }
+
+    pub(super) fn wait(&self) -> Step<'static> {
+        let (until, why) = self.next_wake();
+        Step::Wait { until, why }
+    }
+
+    /// The earliest moment at which something has to be looked at again, and what for.
+    fn next_wake(&self) -> (Option<Instant>, Wake) {
+        let link = self
+            .identity
+            .is_some()
+            .then(|| self.link.deadline())
+            .flatten();
+        let can_link = self.config.provisioning_key.is_some() || self.is_registered();
+        let report = || self.reporter.due(&self.trust, &self.reconcile);
+        let moments = [
+            (self.cx.ledger.retry_at(), Wake::Record),
+            (self.reconcile.deadline(&self.cx), Wake::Components),
+            (link.filter(|_| can_link), Wake::Link),
+            (self.link.may_send().then(report).flatten(), Wake::Report),
+            (Some(self.upkeep_at()), Wake::Upkeep),
+        ];
+        let later = moments.into_iter().filter_map(|(at, why)| Some((at?, why)));
+        // What is already due waits for something else, of which an event will tell.
+        let later = later.filter(|(at, _)| *at > self.cx.now);
+        match later.min_by_key(|(at, _)| *at) {
+            Some((at, why)) if !self.rebooting => (Some(at), why),
+            Some(_) | None => (None, Wake::Event),
+        }
+    }
+
+    /// The next moment at which time alone brings something about; see [`keep_up`](Self::keep_up).
+    fn upkeep_at(&self) -> Instant {
+        let now = self.cx.now;
+        let at = |time: UnixTime| {
+            let left_s = time.0.saturating_sub(self.wall().0).saturating_add(1);
+            now + Duration::from_secs(left_s)
+        };
+        let frozen = self.trust.assignment.map(|_| self.trust.expires);
+        let frozen = frozen.filter(|_| !self.reporter.frozen).map(at);
+        let identity = self
+            .identity
+            .as_ref()
+            .filter(|identity| identity.registered);
+        let rotation = identity.and_then(|i| i.next_rotation(self.config.rotation_period_s));
+        let erase = Some(self.erasure_backoff.until()).filter(|until| *until > now);
+        let save = Some(self.clock_saved_at + CLOCK_SAVE_INTERVAL);
+        let moments = [save, frozen, rotation.map(at), erase];
+        moments.into_iter().flatten().min().unwrap_or(now)
+    }
+}

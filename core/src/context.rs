@@ -1,0 +1,230 @@
+//! What all parts of the agent share: the present time, chance, the notes that wait and the ledger of what is saved.
+
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
+use heapless::Deque;
+
+use crate::event::Failure;
+use crate::limits::{BACKOFF_FIRST, BACKOFF_LAST, NOTES, RETRY_AFTER_S};
+use crate::note::Note;
+use crate::record::Record;
+use crate::time::{Duration, Instant};
+
+pub(crate) struct Context {
+    pub(crate) now: Instant,
+    pub(crate) ledger: Ledger,
+    rng: ChaCha20Rng,
+    notes: Deque<Note, NOTES>,
+    notes_lost: u16,
+}
+
+impl Context {
+    pub(crate) fn new(seed: [u8; 32], now: Instant) -> Self {
+        Self {
+            now,
+            ledger: Ledger::default(),
+            rng: ChaCha20Rng::from_seed(seed),
+            notes: Deque::new(),
+            notes_lost: 0,
+        }
+    }
+
+    /// Random bytes, fit for keys if the seed was.
+    pub(crate) fn random<const LEN: usize>(&mut self) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// Queues a note; when nobody polls, the oldest gives way.
+    pub(crate) fn note(&mut self, note: Note) {
+        if self.notes.is_full() {
+            self.notes.pop_front();
+            self.notes_lost = self.notes_lost.saturating_add(1);
+        }
+        self.notes
+            .push_back(note)
+            .unwrap_or_else(|_| unreachable!("room was just made"));
+    }
+
+    pub(crate) fn next_note(&mut self) -> Option<Note> {
+        if self.notes_lost > 0 {
+            return Some(Note::NotesLost(core::mem::take(&mut self.notes_lost)));
+        }
+        self.notes.pop_front()
+    }
+
+    /// Marks a record as changed: it is to be saved, and what depends on it waits.
+    pub(crate) fn changed(&mut self, record: Record) {
+        self.ledger.0[record.index()].dirty = true;
+    }
+
+    pub(crate) fn is_saved(&self, record: Record) -> bool {
+        self.ledger.is_saved(record)
+    }
+
+    /// Puts off the next attempt.
+    pub(crate) fn back_off(&mut self, backoff: &mut Backoff) {
+        let chance = u32::from_le_bytes(self.random());
+        backoff.fail(self.now, chance);
+    }
+}
+
+/// When something that failed is tried again: doubling, with jitter, from [`BACKOFF_FIRST`] to [`BACKOFF_LAST`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Backoff {
+    failures: u8,
+    until: Instant,
+}
+
+impl Backoff {
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.until <= now
+    }
+
+    pub(crate) const fn until(&self) -> Instant {
+        self.until
+    }
+
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Waits between half and all of the doubled time, so that a fleet that lost its server does not come back in step.
+    pub(crate) fn fail(&mut self, now: Instant, chance: u32) {
+        let factor = 1 << self.failures.min(16);
+        let longest = BACKOFF_FIRST.times(factor).min(BACKOFF_LAST).as_millis();
+        let jitter = (longest / 2 * u64::from(chance)) >> 32;
+        self.failures = self.failures.saturating_add(1);
+        self.until = now + Duration::from_millis(longest / 2 + jitter);
+    }
+
+    /// Waits at least as long as the other end asked, within [`RETRY_AFTER_S`].
+    pub(crate) fn obey(&mut self, now: Instant, retry_after_s: u32) {
+        let asked = Duration::from_secs(u64::from(retry_after_s.min(RETRY_AFTER_S)));
+        self.until = self.until.max(now + asked);
+    }
+}
+
+/// Which records are saved as they are in memory.
+#[derive(Default)]
+pub(crate) struct Ledger([Entry; 4]);
+
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    dirty: bool,
+    in_flight: bool,
+    failed: bool,
+    halted: bool,
+    backoff: Backoff,
+}
+
+impl Ledger {
+    /// The next record to save; it is in flight from now on. One at a time.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Record> {
+        if self.0.iter().any(|entry| entry.in_flight) {
+            return None;
+        }
+        let record = Record::ALL.into_iter().find(|record| {
+            let entry = self.0[record.index()];
+            entry.dirty && !entry.halted && entry.backoff.is_over(now)
+        })?;
+        let entry = &mut self.0[record.index()];
+        entry.dirty = false;
+        entry.in_flight = true;
+        Some(record)
+    }
+
+    /// Takes the answer; whether it was waited for.
+    pub(crate) fn stored(
+        &mut self,
+        now: Instant,
+        chance: u32,
+        record: Record,
+        result: Result<(), Failure>,
+    ) -> bool {
+        let entry = &mut self.0[record.index()];
+        if !core::mem::take(&mut entry.in_flight) {
+            return false;
+        }
+        entry.failed = result.is_err();
+        match result {
+            Ok(()) => entry.backoff.reset(),
+            Err(_) => {
+                entry.dirty = true;
+                entry.backoff.fail(now, chance);
+            }
+        }
+        true
+    }
+
+    /// Leaves a record as it is on disk: it is from a newer agent.
+    pub(crate) fn halt(&mut self, record: Record) {
+        self.0[record.index()].halted = true;
+    }
+
+    pub(crate) fn is_halted(&self, record: Record) -> bool {
+        self.0[record.index()].halted
+    }
+
+    pub(crate) fn is_saved(&self, record: Record) -> bool {
+        let entry = self.0[record.index()];
+        !entry.dirty && !entry.in_flight
+    }
+
+    /// Whether it is not saved because the last attempt failed.
+    pub(crate) fn has_failed(&self, record: Record) -> bool {
+        self.0[record.index()].failed
+    }
+
+    /// When the next failed save is tried again.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        let waiting = self.0.iter().filter(|e| e.dirty && !e.halted);
+        waiting.map(|entry| entry.backoff.until()).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_with_jitter_and_have_an_end() {
+        let now = Instant::from_millis(1_000);
+        for chance in [0, u32::MAX / 2, u32::MAX] {
+            let mut backoff = Backoff::default();
+            let mut longest = BACKOFF_FIRST;
+            for _ in 0..40 {
+                backoff.fail(now, chance);
+                let wait = backoff.until() - now;
+                assert!(wait.as_millis() >= longest.as_millis() / 2, "{wait:?}");
+                assert!(wait <= longest, "{wait:?}");
+                longest = longest.times(2).min(BACKOFF_LAST);
+            }
+        }
+    }
+
+    #[test]
+    fn retry_after_is_in_seconds_and_no_longer_than_a_day() {
+        let mut backoff = Backoff::default();
+        backoff.obey(Instant::BOOT, 30);
+        assert_eq!(backoff.until(), Instant::from_millis(30_000));
+        backoff.obey(Instant::BOOT, u32::MAX);
+        assert_eq!(backoff.until(), Instant::from_millis(86_400_000));
+    }
+
+    #[test]
+    fn a_record_that_changes_while_it_is_saved_is_saved_again() {
+        let mut ledger = Ledger::default();
+        ledger.0[Record::State.index()].dirty = true;
+        assert_eq!(ledger.next(Instant::BOOT), Some(Record::State));
+        ledger.0[Record::State.index()].dirty = true;
+        assert_eq!(ledger.next(Instant::BOOT), None);
+        assert!(ledger.stored(Instant::BOOT, 0, Record::State, Ok(())));
+        assert!(!ledger.is_saved(Record::State));
+        assert_eq!(ledger.next(Instant::BOOT), Some(Record::State));
+        assert!(ledger.stored(Instant::BOOT, 0, Record::State, Ok(())));
+        assert!(ledger.is_saved(Record::State));
+        assert!(!ledger.stored(Instant::BOOT, 0, Record::State, Ok(())));
+    }
+}

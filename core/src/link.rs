@@ -1,0 +1,239 @@
+//! The connection to the fleet: when to connect and with which keys, what is on its way, and when to try again.
+//!
+//! One message is on its way at a time; it is answered by `Sent`, or given up after [`SEND_TIMEOUT`].
+//! Delivery is at least once: every message may be sent again and means the same.
+
+use crate::context::{Backoff, Context};
+use crate::event::{Failure, MessageId};
+use crate::limits::{CONNECT_TIMEOUT, SEND_TIMEOUT};
+use crate::note::Note;
+use crate::record::Identity;
+use crate::time::Instant;
+use crate::wire::KeyKind;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Down,
+    /// Asked for; since when.
+    Connecting(Instant),
+    Up,
+}
+
+/// What is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cargo {
+    Registration,
+    Proposal,
+    Report,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outgoing {
+    id: MessageId,
+    cargo: Cargo,
+    /// When it is given up.
+    until: Instant,
+    /// The other end has it; only its reply is missing.
+    delivered: bool,
+}
+
+pub(crate) struct Link {
+    phase: Phase,
+    backoff: Backoff,
+    outgoing: Option<Outgoing>,
+    next_message: u32,
+    /// Whether this connection was made to register.
+    enrolling: bool,
+    /// Whether this connection was made with the pending key.
+    with_pending: bool,
+    /// Whether the next connection is to be made with the pending key.
+    try_pending: bool,
+    /// Whether the connection is to be made anew, with other credentials.
+    renew: bool,
+}
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Up {
+    /// It is up.
+    Plain,
+    /// It is up with the pending key, which is thereby in use.
+    WithPending,
+    /// Nobody asked for it.
+    Stray,
+}
+
+impl Link {
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Phase::Down,
+            backoff: Backoff::default(),
+            outgoing: None,
+            next_message: 1,
+            enrolling: false,
+            with_pending: false,
+            try_pending: false,
+            renew: false,
+        }
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        self.phase == Phase::Down
+    }
+
+    pub(crate) const fn is_enrolling(&self) -> bool {
+        self.enrolling
+    }
+
+    /// Whether it is time to connect.
+    pub(crate) fn may_connect(&self, now: Instant) -> bool {
+        self.phase == Phase::Down && self.backoff.is_over(now)
+    }
+
+    /// Whether the connection must be ended, because other credentials are to be used.
+    pub(crate) fn must_end(&self) -> bool {
+        self.renew && self.phase != Phase::Down
+    }
+
+    /// Marks the connection as asked for; whether it is made with the pending key.
+    pub(crate) fn connecting(&mut self, now: Instant, identity: &Identity) -> Option<KeyKind> {
+        let pending = identity.pending().filter(|_| self.try_pending);
+        self.phase = Phase::Connecting(now);
+        self.enrolling = !identity.registered;
+        self.with_pending = pending.is_some();
+        self.renew = false;
+        pending.map(|key| key.kind())
+    }
+
+    /// Has the connection made anew: with the pending key, or as a registered device.
+    pub(crate) fn renew(&mut self, with_pending: bool) {
+        self.try_pending = with_pending;
+        self.renew = true;
+    }
+
+    pub(crate) fn ended(&mut self) {
+        self.phase = Phase::Down;
+        self.outgoing = None;
+        self.renew = false;
+    }
+
+    pub(crate) fn connected(&mut self, cx: &mut Context) -> Up {
+        if !matches!(self.phase, Phase::Connecting(_)) {
+            return Up::Stray;
+        }
+        self.phase = Phase::Up;
+        self.try_pending = false;
+        if !self.enrolling {
+            self.backoff.reset();
+        }
+        cx.note(Note::Connected);
+        if core::mem::take(&mut self.with_pending) {
+            Up::WithPending
+        } else {
+            Up::Plain
+        }
+    }
+
+    /// Takes the end of a connection, or of an attempt.
+    ///
+    /// A key that is refused makes the other one be tried next, if there is another: after a cut nobody here knows which of the two the fleet still takes.
+    /// A tunnel key that is not known is answered with silence, so there any failure counts as a refusal.
+    pub(crate) fn disconnected(&mut self, cx: &mut Context, identity: &Identity, failure: Failure) {
+        if self.phase == Phase::Down {
+            return;
+        }
+        let was_up = self.phase == Phase::Up;
+        let refused = match identity.pending().map(|key| key.kind()) {
+            None => false,
+            Some(KeyKind::Api) => failure == Failure::Unauthorized,
+            Some(KeyKind::WireGuard) => !was_up,
+        };
+        self.try_pending = refused && !self.with_pending;
+        self.with_pending = false;
+        self.ended();
+        self.put_off(cx, failure);
+    }
+
+    /// Puts the next attempt off.
+    pub(crate) fn put_off(&mut self, cx: &mut Context, failure: Failure) {
+        cx.back_off(&mut self.backoff);
+        if let Failure::RetryAfter(seconds) = failure {
+            self.backoff.obey(cx.now, seconds);
+        }
+        cx.note(Note::Disconnected {
+            failure,
+            retry_at: self.backoff.until(),
+        });
+    }
+
+    /// The fleet said no to what was asked: the connection is ended and made again later.
+    pub(crate) fn refused(&mut self, cx: &mut Context, failure: Failure) {
+        self.put_off(cx, failure);
+        self.renew = true;
+    }
+
+    /// Whether something may be sent now.
+    pub(crate) fn may_send(&self) -> bool {
+        self.phase == Phase::Up && self.outgoing.is_none() && !self.renew
+    }
+
+    pub(crate) fn send(&mut self, now: Instant, cargo: Cargo) -> MessageId {
+        let id = MessageId(self.next_message);
+        self.next_message = self.next_message.wrapping_add(1);
+        self.outgoing = Some(Outgoing {
+            id,
+            cargo,
+            until: now + SEND_TIMEOUT,
+            delivered: false,
+        });
+        id
+    }
+
+    /// Takes the answer to a message; what it carried, if it was waited for.
+    ///
+    /// A registration and a proposal stay on their way until the fleet has replied.
+    pub(crate) fn sent(&mut self, id: MessageId, result: Result<(), Failure>) -> Option<Cargo> {
+        let outgoing = self
+            .outgoing
+            .as_mut()
+            .filter(|outgoing| outgoing.id == id)?;
+        let cargo = outgoing.cargo;
+        match (cargo, result) {
+            (Cargo::Registration | Cargo::Proposal, Ok(())) => outgoing.delivered = true,
+            (Cargo::Report, Ok(())) | (_, Err(_)) => self.outgoing = None,
+        }
+        Some(cargo)
+    }
+
+    /// Takes the reply to a message that waits for one; whether it was waited for.
+    pub(crate) fn replied(&mut self, cargo: Cargo) -> bool {
+        let waited = self
+            .outgoing
+            .is_some_and(|outgoing| outgoing.cargo == cargo);
+        if waited {
+            self.outgoing = None;
+        }
+        waited
+    }
+
+    /// Whether an attempt or a message has taken too long.
+    pub(crate) fn has_timed_out(&self, now: Instant) -> bool {
+        self.timeout().is_some_and(|end| end <= now)
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Down => None,
+            Phase::Connecting(since) => Some(since + CONNECT_TIMEOUT),
+            Phase::Up => self.outgoing.map(|outgoing| outgoing.until),
+        }
+    }
+
+    /// When the connection has to be looked at again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Down => Some(self.backoff.until()),
+            Phase::Connecting(_) | Phase::Up => self.timeout(),
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Carries out what [`plan`](crate::plan) asks for and judges trials by the answers.
+//!
+//! What must stay true:
+//! - no step is issued while the state that it depends on is not saved;
+//! - an instance has at most one step under way;
+//! - a failed step is put off, never repeated at once, and never given up for the committed release.
+
+mod answers;
+mod judge;
+
+use crate::action::{Action, InstanceRef};
+use crate::context::Context;
+use crate::event::StepId;
+use crate::id::Name;
+use crate::limits::{FETCHES, PROBE_INTERVAL, PROBE_INTERVAL_IDLE};
+use crate::note::Note;
+use crate::plan::{self, Instance, Locks, Presence, Situation, Step};
+use crate::record::{Record, State};
+use crate::table::{Table, Verb};
+use crate::target::{Component, Target};
+use crate::time::{Duration, Instant};
+use crate::trial::{Assigned, Boot};
+use crate::wire::Reason;
+
+static NO_LOCKS: Locks = Locks::new();
+
+/// Whether the platform has told what is on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inventory {
+    Wanted,
+    UnderWay,
+    Taken,
+}
+
+pub(crate) struct Reconcile<const COMPONENTS: usize> {
+    pub(crate) state: State<COMPONENTS>,
+    pub(crate) locks: Locks,
+    pub(crate) table: Table<COMPONENTS>,
+    inventory: Inventory,
+    /// When the trial began to disturb, in this life.
+    trial_since: Option<Instant>,
+    /// Whether the fleet was reached since.
+    reached: bool,
+    reverting: bool,
+    held: bool,
+    /// The record of a trial cannot be saved after a boot: the committed release runs meanwhile.
+    shelved: bool,
+    /// What is on the device is left as it is: what it was meant to run cannot be read.
+    paused: bool,
+    /// Whether a step of the trial was issued in this life.
+    touched: bool,
+}
+
+/// A step that is ready to be told to the platform; the action borrows what it names.
+pub(crate) enum Issue {
+    Inventory,
+    Component(StepId, Verb, usize),
+    Instance(StepId, Verb, usize),
+}
+
+impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
+    pub(crate) fn new(state: State<COMPONENTS>) -> Self {
+        Self {
+            state,
+            locks: Locks::new(),
+            table: Table::new(),
+            inventory: Inventory::Wanted,
+            trial_since: None,
+            reached: false,
+            reverting: false,
+            held: false,
+            shelved: false,
+            paused: false,
+            touched: false,
+        }
+    }
+
+    /// Leaves what is on the device as it is until a target is assigned.
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Takes note of a boot. Called once, before anything else.
+    pub(crate) fn boot(&mut self, cx: &mut Context) {
+        match self.state.count_boot() {
+            Boot::NoTrial => return,
+            Boot::Resumed(boots) => {
+                self.trial_since = Some(cx.now);
+                cx.note(Note::TrialResumed(boots));
+            }
+            Boot::TooMany => self.reject(cx, Reason::Reboots),
+        }
+        cx.changed(Record::State);
+    }
+
+    /// Takes an assigned target.
+    pub(crate) fn assign(&mut self, cx: &mut Context, target: Target<COMPONENTS>) {
+        let (release, override_locks) = (target.release, target.override_locks);
+        self.paused = false;
+        if override_locks && self.locks.any().is_some() {
+            cx.note(Note::LocksOverridden);
+        }
+        match self.state.assign(target) {
+            Assigned::Known => return,
+            Assigned::RejectedBefore => {
+                cx.note(Note::TargetRejectedBefore(release));
+                return;
+            }
+            Assigned::Back => self.reverting = true,
+            Assigned::New => cx.note(Note::TargetAccepted(release)),
+        }
+        self.forget_trial();
+        cx.changed(Record::State);
+    }
+
+    /// Nothing that was counted against one trial counts against the next.
+    fn forget_trial(&mut self) {
+        self.touched = false;
+        self.shelved = false;
+        self.trial_since = None;
+        self.reached = false;
+        for row in 0..3 * COMPONENTS {
+            let track = self.table.track_mut(row);
+            track.failures = 0;
+            track.confirmed = false;
+            track.hold.reset();
+        }
+    }
+
+    pub(crate) fn reject(&mut self, cx: &mut Context, reason: Reason) {
+        if let Some(rejected) = self.state.reject(reason) {
+            cx.note(Note::Rejected {
+                release: rejected.release,
+                reason,
+            });
+            self.reverting = true;
+            self.forget_trial();
+            cx.changed(Record::State);
+        }
+    }
+
+    /// The fleet was reached.
+    pub(crate) fn reached_fleet(&mut self) {
+        self.reached = true;
+    }
+
+    /// Marks a component to be stopped and started; whether there is such a component.
+    pub(crate) fn restart(&mut self, name: &Name) -> bool {
+        let mut components = self.goal().iter();
+        let Some(component) = components.find(|component| component.name == *name) else {
+            return false;
+        };
+        if let Some(row) = self.table.row_of(component) {
+            self.table.set_restart(row, true);
+        }
+        true
+    }
+
+    /// Whether the device may be restarted now.
+    pub(crate) fn may_reboot(&self) -> bool {
+        self.locks_in_force().any().is_none()
+    }
+
+    fn locks_in_force(&self) -> &Locks {
+        match self.state.goal() {
+            Some(target) if target.override_locks => &NO_LOCKS,
+            Some(_) | None => &self.locks,
+        }
+    }
+
+    /// The components that should run now.
+    pub(crate) fn goal(&self) -> &[Component] {
+        if self.shelved {
+            self.state.keep()
+        } else {
+            self.state.components()
+        }
+    }
+
+    /// The components that must not be lost beside the goal.
+    fn keep(&self) -> &[Component] {
+        if self.shelved {
+            self.state.components()
+        } else {
+            self.state.keep()
+        }
+    }
+
+    /// Whether the goal is on trial.
+    fn on_trial(&self) -> bool {
+        self.state.trial.is_some() && !self.shelved
+    }
+
+    pub(crate) fn situation(&self) -> Situation<'_> {
+        Situation {
+            goal: self.goal(),
+            keep: self.keep(),
+            on_trial: self.on_trial(),
+            instances: self.table.instances(),
+            locks: self.locks_in_force(),
+        }
+    }
+
+    /// Whether steps may be issued: what they depend on is saved, and what is on the device is known.
+    fn may_act(&self, cx: &Context) -> bool {
+        let is_saved = cx.is_saved(Record::State) && cx.is_saved(Record::Trust);
+        self.inventory == Inventory::Taken && !self.paused && (is_saved || self.shelved)
+    }
+
+    /// Takes note of whether the state is saved.
+    ///
+    /// When a trial of an earlier life cannot go on because its boot cannot be recorded, the committed release runs: that depends on nothing new.
+    pub(crate) fn state_stored(&mut self, is_saved: bool) {
+        self.shelved = !is_saved && self.state.has_started() && !self.touched;
+    }
+
+    /// The next step to tell the platform, if there is one to take now.
+    pub(crate) fn next_issue(&mut self, cx: &mut Context) -> Option<Issue> {
+        if self.inventory == Inventory::Wanted {
+            self.inventory = Inventory::UnderWay;
+            return Some(Issue::Inventory);
+        }
+        if !self.may_act(cx) {
+            return None;
+        }
+        self.judge(cx);
+        if !self.may_act(cx) {
+            return None;
+        }
+        self.tell_of_holds(cx);
+        let issue = self.next_step(cx);
+        let issue = issue.or_else(|| self.next_probe(cx));
+        issue.or_else(|| self.next_confirm(cx))
+    }
+
+    fn tell_of_holds(&mut self, cx: &mut Context) {
+        let held = plan::is_held(&self.situation());
+        if held && !self.held {
+            cx.note(Note::HeldByLock);
+        }
+        self.held = held;
+    }
+
+    /// Whether an update lock holds a step off.
+    pub(crate) const fn is_held(&self) -> bool {
+        self.held
+    }
+
+    fn next_step(&mut self, cx: &mut Context) -> Option<Issue> {
+        let step = self.allowed_step(cx.now)?;
+        if self.disturbs(step) && self.on_trial() {
+            self.touched = true;
+        }
+        if self.touched && self.on_trial() && !self.state.has_started() {
+            let release = self.state.start_trial()?;
+            cx.note(Note::TrialStarted(release));
+            cx.changed(Record::State);
+            self.trial_since = Some(cx.now);
+            return None;
+        }
+        self.begin(cx, step)
+    }
+
+    /// The first step of the plan that is not under way, not put off and not one too many.
+    fn allowed_step(&self, now: Instant) -> Option<Step> {
+        let situation = self.situation();
+        let is_free = |step: &Step| match self.row(*step) {
+            Some(row) => {
+                let track = self.table.track(row);
+                track.busy.is_none() && track.hold.is_over(now)
+            }
+            None => true,
+        };
+        let fetches = self.table.count(Verb::Fetch);
+        let fits = |step: &Step| match step {
+            Step::Fetch(_) => fetches < FETCHES,
+            Step::Stage(_) | Step::Start(_) | Step::Stop(_) | Step::Remove(_) => true,
+        };
+        plan::steps(&situation).find(|step| is_free(step) && fits(step))
+    }
+
+    fn row(&self, step: Step) -> Option<usize> {
+        match step {
+            Step::Fetch(at) | Step::Stage(at) | Step::Start(at) => {
+                self.table.row_of(&self.goal()[at])
+            }
+            Step::Stop(row) | Step::Remove(row) => Some(row),
+        }
+    }
+
+    /// Whether a step touches what ran before the trial.
+    fn disturbs(&self, step: Step) -> bool {
+        match step {
+            Step::Fetch(_) | Step::Stage(_) => false,
+            Step::Start(_) | Step::Stop(_) => true,
+            Step::Remove(row) => {
+                let instance = self.table.instance(row);
+                instance.is_some_and(|instance| {
+                    let is = |component: &Component| instance.is(component, component.instance());
+                    self.state.keep().iter().any(is)
+                })
+            }
+        }
+    }
+
+    fn begin(&mut self, cx: &mut Context, step: Step) -> Option<Issue> {
+        let issue = match step {
+            Step::Fetch(at) => {
+                let row = self.row_for(cx, at)?;
+                Issue::Component(self.table.begin(row, Verb::Fetch), Verb::Fetch, at)
+            }
+            Step::Stage(at) => {
+                let row = self.row_for(cx, at)?;
+                Issue::Component(self.table.begin(row, Verb::Stage), Verb::Stage, at)
+            }
+            Step::Start(at) => {
+                let row = self.row_for(cx, at)?;
+                // From here on its code may run.
+                self.table.set(row, Presence::Starting);
+                let track = self.table.track_mut(row);
+                track.started_at = cx.now;
+                track.healthy_since = None;
+                Issue::Component(self.table.begin(row, Verb::Start), Verb::Start, at)
+            }
+            Step::Stop(row) => Issue::Instance(self.table.begin(row, Verb::Stop), Verb::Stop, row),
+            Step::Remove(row) => {
+                Issue::Instance(self.table.begin(row, Verb::Remove), Verb::Remove, row)
+            }
+        };
+        Some(issue)
+    }
+
+    /// The row of a component of the goal, made if there is none yet.
+    fn row_for(&mut self, cx: &mut Context, at: usize) -> Option<usize> {
+        let component = &self.goal()[at];
+        let instance = Instance {
+            name: component.name.clone(),
+            digest: component.instance(),
+            kind: component.kind,
+            presence: Presence::Missing,
+            no_space: false,
+            restart: false,
+        };
+        if let Some(row) = self.table.find(&instance.name, instance.digest) {
+            return Some(row);
+        }
+        let row = self.table.add(instance);
+        if row.is_none() {
+            cx.note(Note::InventoryOverflow);
+        }
+        row
+    }
+
+    fn next_probe(&mut self, cx: &Context) -> Option<Issue> {
+        let (row, ..) = self.table.rows().find(|(_, instance, track)| {
+            instance.presence.is_running() && track.busy.is_none() && track.probe_at <= cx.now
+        })?;
+        let interval = self.probe_interval(row);
+        self.table.track_mut(row).probe_at = cx.now + interval;
+        Some(Issue::Instance(
+            self.table.begin(row, Verb::Probe),
+            Verb::Probe,
+            row,
+        ))
+    }
+
+    fn probe_interval(&self, row: usize) -> Duration {
+        let presence = self.table.instance(row).map(|instance| instance.presence);
+        if !self.on_trial() && presence == Some(Presence::Healthy) {
+            PROBE_INTERVAL_IDLE
+        } else {
+            PROBE_INTERVAL
+        }
+    }
+
+    pub(crate) fn action(&self, issue: Issue) -> Action<'_> {
+        match issue {
+            Issue::Inventory => Action::TakeInventory,
+            Issue::Component(id, verb, at) => {
+                let component = &self.goal()[at];
+                match verb {
+                    Verb::Fetch => Action::Fetch(id, component),
+                    Verb::Stage => Action::Stage(id, component),
+                    Verb::Start => Action::Start(id, component),
+                    Verb::Confirm => Action::Confirm(id, component),
+                    Verb::Stop | Verb::Probe | Verb::Remove => {
+                        unreachable!("these name an instance")
+                    }
+                }
+            }
+            Issue::Instance(id, verb, row) => {
+                let instance = self.table.instance(row).expect("the row was just begun");
+                let instance = InstanceRef {
+                    name: &instance.name,
+                    instance: instance.digest,
+                    kind: instance.kind,
+                    presence: instance.presence,
+                };
+                match verb {
+                    Verb::Stop => Action::Stop(id, instance),
+                    Verb::Probe => Action::Probe(id, instance),
+                    Verb::Remove => Action::Remove(id, instance),
+                    Verb::Fetch | Verb::Stage | Verb::Start | Verb::Confirm => {
+                        unreachable!("these name a component")
+                    }
+                }
+            }
+        }
+    }
+
+    /// When something here has to be looked at again, if nothing happens before.
+    pub(crate) fn deadline(&self, cx: &Context) -> Option<Instant> {
+        if !self.may_act(cx) {
+            return None;
+        }
+        let rows = self
+            .table
+            .rows()
+            .filter(|(_, _, track)| track.busy.is_none());
+        let waits = rows.filter_map(|(_, instance, track)| {
+            let hold = Some(track.hold.until()).filter(|until| *until > cx.now);
+            let probe = instance.presence.is_running().then_some(track.probe_at);
+            earliest(hold, probe)
+        });
+        let waits = waits.min();
+        earliest(
+            earliest(waits, self.locks.next_end()),
+            self.trial_deadline(cx.now),
+        )
+    }
+}
+
+/// The earlier of two moments, of which each may never come.
+pub(crate) fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,257 @@
+//! What the platform answers.
+
+use super::{Inventory, Reconcile};
+use crate::context::Context;
+use crate::event::{Failure, StepId};
+use crate::id::Name;
+use crate::note::Note;
+use crate::plan::{Instance, Presence};
+use crate::table::Verb;
+use crate::target::{Component, Mode};
+use crate::time::Duration;
+use crate::wire::Reason;
+
+impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
+    pub(crate) fn found(&mut self, cx: &mut Context, instance: Instance) {
+        if self.inventory != Inventory::UnderWay || instance.presence == Presence::Missing {
+            return;
+        }
+        let is_active = instance.presence.is_active();
+        match self.table.add(instance) {
+            Some(row) if is_active => {
+                let track = self.table.track_mut(row);
+                track.started_at = cx.now;
+                track.probe_at = cx.now;
+            }
+            Some(row) => self.complete_jobs(cx, row),
+            None => {
+                self.table.overflowed = true;
+                cx.note(Note::InventoryOverflow);
+            }
+        }
+    }
+
+    /// A job that was completed in an earlier life stays completed.
+    fn complete_jobs(&mut self, cx: &Context, row: usize) {
+        if self.table.instance(row).map(|i| i.presence) == Some(Presence::Completed) {
+            self.table.track_mut(row).healthy_since = Some(cx.now);
+        }
+    }
+
+    pub(crate) fn inventory_taken(&mut self, cx: &mut Context) {
+        if self.inventory != Inventory::UnderWay {
+            return;
+        }
+        self.inventory = Inventory::Taken;
+        let rolled_back = self.goal().iter().any(|component| {
+            let row = self.table.row_of(component);
+            let instance = row.and_then(|row| self.table.instance(row));
+            instance.is_some_and(|instance| instance.presence == Presence::RolledBack)
+        });
+        if rolled_back && self.state.has_started() {
+            self.reject(cx, Reason::BootedOld);
+        }
+    }
+
+    pub(crate) fn progressed(&mut self, id: StepId, bytes: u64) {
+        if let Some(row) = self.table.under_way(id, Verb::Fetch) {
+            self.table.track_mut(row).fetched = bytes;
+        }
+    }
+
+    pub(crate) fn fetched(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
+        let Some(row) = self.table.finish(id, Verb::Fetch) else {
+            return;
+        };
+        self.table
+            .set_no_space(row, result == Err(Failure::NoSpace));
+        match result {
+            Ok(()) => self.done(row, Presence::Fetched),
+            Err(failure) => self.failed(cx, row, failure),
+        }
+    }
+
+    pub(crate) fn staged(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
+        let Some(row) = self.table.finish(id, Verb::Stage) else {
+            return;
+        };
+        match result {
+            Ok(()) => self.done(row, Presence::Staged),
+            Err(failure) => {
+                if failure == Failure::Corrupt {
+                    // What was fetched is of no use: fetch it again.
+                    self.table.set(row, Presence::Missing);
+                }
+                self.failed(cx, row, failure);
+            }
+        }
+    }
+
+    pub(crate) fn started(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
+        let Some(row) = self.table.finish(id, Verb::Start) else {
+            return;
+        };
+        match result {
+            Ok(()) => self.table.track_mut(row).probe_at = cx.now,
+            Err(failure) => {
+                self.table.set(row, Presence::Staged);
+                self.failed(cx, row, failure);
+                self.count_failure(cx, row, Reason::DidNotStart);
+            }
+        }
+    }
+
+    pub(crate) fn stopped(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
+        let Some(row) = self.table.finish(id, Verb::Stop) else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                self.table.set_restart(row, false);
+                self.table.set(row, Presence::Staged);
+                self.table.track_mut(row).healthy_since = None;
+            }
+            Err(failure) => self.failed(cx, row, failure),
+        }
+    }
+
+    pub(crate) fn removed(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
+        let Some(row) = self.table.finish(id, Verb::Remove) else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                self.table.remove(row);
+                if core::mem::take(&mut self.table.overflowed) {
+                    self.inventory = Inventory::Wanted;
+                }
+            }
+            Err(failure) => self.failed(cx, row, failure),
+        }
+    }
+
+    pub(crate) fn confirmed(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
+        let Some(row) = self.table.finish(id, Verb::Confirm) else {
+            return;
+        };
+        match result {
+            Ok(()) => self.table.track_mut(row).confirmed = true,
+            Err(failure) => self.failed(cx, row, failure),
+        }
+    }
+
+    /// Something about a component changed: its instances are probed at once.
+    pub(crate) fn changed(&mut self, cx: &Context, name: &Name) {
+        for row in 0..3 * COMPONENTS {
+            if self
+                .table
+                .instance(row)
+                .is_some_and(|instance| instance.name == *name)
+            {
+                self.table.track_mut(row).probe_at = cx.now;
+            }
+        }
+    }
+
+    pub(crate) fn probed(&mut self, cx: &mut Context, id: StepId, presence: Presence) {
+        let Some(row) = self.table.finish(id, Verb::Probe) else {
+            return;
+        };
+        let Some(instance) = self.table.instance(row) else {
+            return;
+        };
+        let name = instance.name.clone();
+        let component = self.component_of(row).cloned();
+        let presence = understand(presence, component.as_ref());
+        self.table.set(row, presence);
+        let track = self.table.track_mut(row);
+        match presence {
+            Presence::Healthy | Presence::Completed => {
+                track.healthy_since.get_or_insert(cx.now);
+                track.hold.reset();
+            }
+            Presence::Starting | Presence::Unhealthy => {
+                track.healthy_since = None;
+                let grace = component.map_or(0, |component| component.health.grace_s);
+                let grace = Duration::from_secs(u64::from(grace));
+                if cx.now - track.started_at >= grace {
+                    self.count_failure(cx, row, Reason::Unhealthy);
+                }
+            }
+            Presence::Exited => {
+                track.healthy_since = None;
+                cx.note(Note::ComponentFailed(name));
+                let mut hold = self.table.track(row).hold;
+                cx.back_off(&mut hold);
+                self.table.track_mut(row).hold = hold;
+                self.count_failure(cx, row, Reason::Unhealthy);
+            }
+            Presence::Missing | Presence::Fetched | Presence::Staged | Presence::RolledBack => {
+                track.healthy_since = None;
+            }
+        }
+    }
+
+    /// The goal's component that a row is an instance of.
+    fn component_of(&self, row: usize) -> Option<&Component> {
+        let instance = self.table.instance(row)?;
+        let mut components = self.goal().iter();
+        components.find(|component| instance.is(component, component.instance()))
+    }
+
+    fn done(&mut self, row: usize, presence: Presence) {
+        self.table.set(row, presence);
+        self.table.track_mut(row).hold.reset();
+    }
+
+    /// Puts the next attempt off; what can never work rejects a trial at once.
+    fn failed(&mut self, cx: &mut Context, row: usize, failure: Failure) {
+        let Some(instance) = self.table.instance(row) else {
+            return;
+        };
+        cx.note(Note::StepFailed {
+            component: instance.name.clone(),
+            failure,
+        });
+        let mut hold = self.table.track(row).hold;
+        cx.back_off(&mut hold);
+        if let Failure::RetryAfter(seconds) = failure {
+            hold.obey(cx.now, seconds);
+        }
+        self.table.track_mut(row).hold = hold;
+        if failure == Failure::Unusable && self.component_of(row).is_some() {
+            self.reject(cx, Reason::Unusable);
+        }
+    }
+
+    /// Counts a failure against the trial.
+    fn count_failure(&mut self, cx: &mut Context, row: usize, reason: Reason) {
+        let Some(allowed) = self
+            .component_of(row)
+            .map(|component| component.health.failures)
+        else {
+            return;
+        };
+        let track = self.table.track_mut(row);
+        track.failures = track.failures.saturating_add(1);
+        if track.failures > allowed {
+            self.reject(cx, reason);
+        }
+    }
+}
+
+/// A service that "completed" has exited; one that is only staged although it was running has exited too.
+fn understand(presence: Presence, component: Option<&Component>) -> Presence {
+    let is_job = component.is_some_and(|component| component.mode == Mode::Job);
+    match presence {
+        Presence::Completed if !is_job => Presence::Exited,
+        Presence::Staged | Presence::Fetched => Presence::Exited,
+        Presence::Missing
+        | Presence::RolledBack
+        | Presence::Starting
+        | Presence::Healthy
+        | Presence::Unhealthy
+        | Presence::Exited
+        | Presence::Completed => presence,
+    }
+}

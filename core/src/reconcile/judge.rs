@@ -1,0 +1,107 @@
+//! When a trial is over, and how it ends.
+
+use super::{Issue, Reconcile, earliest};
+use crate::context::Context;
+use crate::note::Note;
+use crate::plan;
+use crate::record::Record;
+use crate::table::Verb;
+use crate::target::{Component, Mode};
+use crate::time::{Duration, Instant};
+use crate::wire::Reason;
+
+impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
+    /// Ends the trial if it is time, and tells when a revert is complete.
+    pub(super) fn judge(&mut self, cx: &mut Context) {
+        if !self.on_trial() {
+            if self.reverting && plan::is_settled(&self.situation()) {
+                self.reverting = false;
+                cx.note(Note::Reverted);
+            }
+            return;
+        }
+        if self.reach_deadline().is_some_and(|end| end <= cx.now) {
+            self.reject(cx, Reason::Unreachable);
+        } else if self.is_proven(cx.now) && self.is_confirmed() {
+            self.commit(cx);
+        }
+    }
+
+    fn commit(&mut self, cx: &mut Context) {
+        if let Some(release) = self.state.commit() {
+            self.forget_trial();
+            self.reverting = false;
+            cx.changed(Record::State);
+            cx.note(Note::Committed(release));
+        }
+    }
+
+    /// By when the fleet must have been reached, if it must and was not.
+    fn reach_deadline(&self) -> Option<Instant> {
+        let target = self.state.goal()?;
+        let within = Duration::from_secs(u64::from(target.reach_fleet_s?));
+        let since = self.trial_since.filter(|_| !self.reached)?;
+        Some(since + within)
+    }
+
+    /// Whether every component has been healthy for its window, and the fleet was reached if it must be.
+    fn is_proven(&self, now: Instant) -> bool {
+        let needs_fleet = self.state.goal().is_some_and(|t| t.reach_fleet_s.is_some());
+        let mut components = self.goal().iter();
+        (self.reached || !needs_fleet)
+            && plan::is_settled(&self.situation())
+            && components.all(|component| self.window_end(component).is_some_and(|end| end <= now))
+    }
+
+    /// When a component will have been healthy for long enough.
+    fn window_end(&self, component: &Component) -> Option<Instant> {
+        let track = self.table.track(self.table.row_of(component)?);
+        let window = match component.mode {
+            Mode::Service => Duration::from_secs(u64::from(component.health.window_s)),
+            Mode::Job => Duration::ZERO,
+        };
+        Some(track.healthy_since? + window)
+    }
+
+    fn needs_confirmation(&self, component: &Component) -> bool {
+        let row = self.table.row_of(component);
+        let confirmed = row.is_some_and(|row| self.table.track(row).confirmed);
+        component.kind.restarts_device() && !confirmed
+    }
+
+    fn is_confirmed(&self) -> bool {
+        let mut components = self.goal().iter();
+        !components.any(|component| self.needs_confirmation(component))
+    }
+
+    /// Has the boot loader keep the images of a release that is proven, before the release is committed:
+    /// a cut in between leaves a trial of an image that is kept, which is tried again; the other way round would leave a committed release that the boot loader goes back from.
+    pub(super) fn next_confirm(&mut self, cx: &Context) -> Option<Issue> {
+        if !self.on_trial() || !self.is_proven(cx.now) {
+            return None;
+        }
+        let mut components = self.goal().iter();
+        let at = components.position(|component| self.needs_confirmation(component))?;
+        let row = self.table.row_of(&self.goal()[at])?;
+        let track = self.table.track(row);
+        if track.busy.is_some() || !track.hold.is_over(cx.now) {
+            return None;
+        }
+        Some(Issue::Component(
+            self.table.begin(row, Verb::Confirm),
+            Verb::Confirm,
+            at,
+        ))
+    }
+
+    /// When the trial has to be judged again.
+    pub(super) fn trial_deadline(&self, now: Instant) -> Option<Instant> {
+        if !self.on_trial() {
+            return None;
+        }
+        let ends = self.goal().iter();
+        let ends = ends.filter_map(|component| self.window_end(component));
+        let next_window = ends.filter(|end| *end > now).min();
+        earliest(next_window, self.reach_deadline())
+    }
+}

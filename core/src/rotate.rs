@@ -1,0 +1,135 @@
+//! Rotation of the API key and the tunnel key, in two phases (design, section 3.4).
+//!
+//! 1. Make the new key and save it as pending.
+//! 2. Propose it over a connection made with the old one. The fleet accepts both from now on.
+//! 3. Connect with the new one. Its first successful use retires the old one, at the fleet and, once saved, here.
+//!
+//! A cut at any point leaves a device that can connect: the key in use is tried first, and when it is refused, the pending one.
+//! One key is rotated at a time. The trust root rotates by its own documents ([`trust`](crate::trust)).
+
+use crate::context::Context;
+use crate::id::{ApiKey, PublicKey, SecretKey};
+use crate::note::Note;
+use crate::record::{Identity, Record, StoredKey};
+use crate::time::UnixTime;
+use crate::wire::{KeyKind, NewKey};
+
+impl Identity {
+    /// The key that is pending, if one is.
+    pub(crate) fn pending(&self) -> Option<NewKey> {
+        if let Some(key) = self.api_key_pending {
+            return Some(NewKey::Api(key));
+        }
+        let key = self.wireguard_pending.as_ref()?;
+        Some(NewKey::WireGuard(key.public()))
+    }
+
+    /// Which key should be rotated now: ordered, or older than `period_s` seconds.
+    pub(crate) fn rotation_due(&self, now: UnixTime, period_s: Option<u32>) -> Option<KeyKind> {
+        if !self.registered || self.pending().is_some() {
+            return None;
+        }
+        if self.rotation_ordered.is_some() {
+            return self.rotation_ordered;
+        }
+        let schedule = self.schedule(period_s?);
+        schedule
+            .into_iter()
+            .find_map(|(at, kind)| (at? <= now).then_some(kind))
+    }
+
+    /// When the next rotation is due by the clock.
+    pub(crate) fn next_rotation(&self, period_s: Option<u32>) -> Option<UnixTime> {
+        let schedule = self.schedule(period_s?);
+        schedule.into_iter().filter_map(|(at, _)| at).min()
+    }
+
+    /// When each key is due. A device's own share of an eighth of the period is taken off, so that a fleet that was made on one day does not rotate in one hour.
+    fn schedule(&self, period_s: u32) -> [(Option<UnixTime>, KeyKind); 2] {
+        let share = u64::from(period_s) / 8 * u64::from(self.uuid.0[0]) / 256;
+        let period_s = u64::from(period_s) - share;
+        let after = |rotated: UnixTime| UnixTime(rotated.0.saturating_add(period_s));
+        let tunnel = self.tunnel.is_some();
+        [
+            (Some(after(self.api_key_rotated)), KeyKind::Api),
+            (
+                tunnel.then(|| after(self.wireguard_rotated)),
+                KeyKind::WireGuard,
+            ),
+        ]
+    }
+
+    /// The slot of the secure element that a new tunnel key goes into, if keys are kept there.
+    pub(crate) fn next_slot(&self) -> Option<u8> {
+        match self.wireguard {
+            StoredKey::Inside(_) => None,
+            StoredKey::Outside(slot, _) => Some(slot ^ 1),
+        }
+    }
+
+    /// Makes a new key and has it saved as pending.
+    pub(crate) fn begin_rotation(
+        &mut self,
+        cx: &mut Context,
+        kind: KeyKind,
+        outside: Option<(u8, PublicKey)>,
+    ) {
+        match (kind, outside) {
+            (KeyKind::Api, _) => self.api_key_pending = Some(ApiKey(cx.random())),
+            (KeyKind::WireGuard, Some((slot, public))) => {
+                self.wireguard_pending = Some(StoredKey::Outside(slot, public));
+            }
+            (KeyKind::WireGuard, None) => {
+                self.wireguard_pending = Some(StoredKey::Inside(SecretKey(cx.random())));
+            }
+        }
+        cx.changed(Record::Identity);
+    }
+
+    /// The pending key was used with success: it is the key from now on.
+    pub(crate) fn promote(&mut self, cx: &mut Context, now: UnixTime) {
+        let Some(kind) = self.pending().map(|key| key.kind()) else {
+            return;
+        };
+        if let Some(key) = self.api_key_pending.take() {
+            self.api_key = key;
+        } else if let Some(key) = self.wireguard_pending.take() {
+            self.wireguard = key;
+        }
+        self.settle(kind, now);
+        cx.changed(Record::Identity);
+        cx.note(Note::KeyRotated(kind));
+    }
+
+    /// The fleet does not want the pending key: the old one stays until the next rotation is due.
+    pub(crate) fn withdraw(&mut self, cx: &mut Context, now: UnixTime) {
+        let Some(kind) = self.pending().map(|key| key.kind()) else {
+            return;
+        };
+        self.api_key_pending = None;
+        self.wireguard_pending = None;
+        self.settle(kind, now);
+        cx.changed(Record::Identity);
+        cx.note(Note::KeyWithdrawn(kind));
+    }
+
+    fn settle(&mut self, kind: KeyKind, now: UnixTime) {
+        match kind {
+            KeyKind::Api => self.api_key_rotated = now,
+            KeyKind::WireGuard => self.wireguard_rotated = now,
+        }
+        if self.rotation_ordered == Some(kind) {
+            self.rotation_ordered = None;
+        }
+    }
+
+    /// Orders a rotation; whether that is news.
+    pub(crate) fn order_rotation(&mut self, cx: &mut Context, kind: KeyKind) {
+        let is_tunnel = kind == KeyKind::WireGuard;
+        if self.rotation_ordered == Some(kind) || (is_tunnel && self.tunnel.is_none()) {
+            return;
+        }
+        self.rotation_ordered = Some(kind);
+        cx.changed(Record::Identity);
+    }
+}
