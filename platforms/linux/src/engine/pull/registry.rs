@@ -1,0 +1,248 @@
+//! Requests to registries: one place for addresses, authorisation, time limits and errors.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::{Response, StatusCode};
+use tokio::sync::Mutex;
+
+use super::token;
+use crate::engine::Error;
+use crate::engine::image::{MANIFEST_TYPES, Reference};
+use crate::store::Digest;
+
+/// A manifest, an index or a configuration may not be larger (distribution specification, 4 MiB).
+const MAX_SMALL_BYTES: usize = 4 * 1024 * 1024;
+
+/// A registry that is silent for this long is gone.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
+/// A user name and password for a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub user: String,
+    /// Password or token.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How one registry is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Absent means anonymous.
+    pub credentials: Option<Credentials>,
+    /// Without TLS: a registry inside the tunnel, or on the loopback.
+    pub plain_http: bool,
+}
+
+/// All registries.
+#[derive(Clone, Debug)]
+pub struct Registries {
+    client: reqwest::Client,
+    access: Arc<BTreeMap<String, Access>>,
+    tokens: Arc<Mutex<BTreeMap<Reference, String>>>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    Manifest,
+    Blob { from: u64 },
+}
+
+impl Registries {
+    /// Uses `client` for every request; hosts that `access` does not name are asked anonymously over TLS.
+    pub fn new(client: reqwest::Client, access: BTreeMap<String, Access>) -> Self {
+        Self {
+            client,
+            access: Arc::new(access),
+            tokens: Arc::default(),
+        }
+    }
+
+    /// A manifest or an index, verified.
+    pub(super) async fn manifest(
+        &self,
+        from: &Reference,
+        digest: &Digest,
+    ) -> Result<Vec<u8>, Error> {
+        self.small(from, digest, Wanted::Manifest).await
+    }
+
+    /// A blob that is small by its nature, verified.
+    pub(super) async fn small_blob(
+        &self,
+        from: &Reference,
+        digest: &Digest,
+    ) -> Result<Vec<u8>, Error> {
+        self.small(from, digest, Wanted::Blob { from: 0 }).await
+    }
+
+    async fn small(
+        &self,
+        from: &Reference,
+        digest: &Digest,
+        wanted: Wanted,
+    ) -> Result<Vec<u8>, Error> {
+        let mut response = self.open(from, digest, wanted).await?;
+        let bytes = read(&mut response, MAX_SMALL_BYTES, &from.host).await?;
+        if Digest::of(&bytes) != *digest {
+            let found = Digest::of(&bytes).to_string();
+            return Err(Error::DigestMismatch {
+                wanted: *digest,
+                found,
+            });
+        }
+        Ok(bytes)
+    }
+
+    /// Asks for something, and authorises itself when the registry asks back.
+    pub(super) async fn open(
+        &self,
+        from: &Reference,
+        digest: &Digest,
+        wanted: Wanted,
+    ) -> Result<Response, Error> {
+        let token = self.tokens.lock().await.get(from).cloned();
+        let response = self.send(from, digest, wanted, token).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return checked(response, from, digest);
+        }
+        let challenge = response.headers().get(WWW_AUTHENTICATE);
+        let challenge = challenge
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        let token = token::answer(&self.client, &self.access_to(from), from, &challenge).await?;
+        self.tokens.lock().await.insert(from.clone(), token.clone());
+        let response = self.send(from, digest, wanted, Some(token)).await?;
+        checked(response, from, digest)
+    }
+
+    async fn send(
+        &self,
+        from: &Reference,
+        digest: &Digest,
+        wanted: Wanted,
+        token: Option<String>,
+    ) -> Result<Response, Error> {
+        let scheme = if self.access_to(from).plain_http {
+            "http"
+        } else {
+            "https"
+        };
+        let kind = match wanted {
+            Wanted::Manifest => "manifests",
+            Wanted::Blob { .. } => "blobs",
+        };
+        let address = format!(
+            "{scheme}://{}/v2/{}/{kind}/{digest}",
+            from.host, from.repository
+        );
+        let mut request = self.client.get(address);
+        match wanted {
+            Wanted::Manifest => request = request.header(ACCEPT, MANIFEST_TYPES),
+            Wanted::Blob { from: 0 } => {}
+            Wanted::Blob { from } => request = request.header(RANGE, format!("bytes={from}-")),
+        }
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        let sent = tokio::time::timeout(SILENCE, request.send()).await;
+        let sent = sent.map_err(|_| silent(&from.host))?;
+        sent.map_err(|error| unreachable(&from.host, &error))
+    }
+
+    fn access_to(&self, from: &Reference) -> Access {
+        self.access.get(&from.host).cloned().unwrap_or_default()
+    }
+}
+
+/// Reads a body that must be short.
+pub(super) async fn read(
+    response: &mut Response,
+    most: usize,
+    host: &str,
+) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = next_chunk(response, host).await? {
+        if bytes.len() + chunk.len() > most {
+            return Err(Error::BadImage(format!(
+                "{host} sends over {most} bytes for a document"
+            )));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// The next piece of a body, within the time limit.
+pub(super) async fn next_chunk(
+    response: &mut Response,
+    host: &str,
+) -> Result<Option<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]> + use<>>, Error> {
+    let chunk = tokio::time::timeout(SILENCE, response.chunk()).await;
+    chunk
+        .map_err(|_| silent(host))?
+        .map_err(|error| unreachable(host, &error))
+}
+
+fn checked(response: Response, from: &Reference, digest: &Digest) -> Result<Response, Error> {
+    let (host, repository) = (from.host.clone(), from.repository.clone());
+    match response.status() {
+        status if status.is_success() => Ok(response),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Err(Error::Unauthorised { host, repository })
+        }
+        StatusCode::NOT_FOUND => Err(Error::NotFound {
+            host,
+            repository,
+            digest: *digest,
+        }),
+        status => {
+            let seconds = response
+                .headers()
+                .get(RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.parse().ok());
+            Err(Error::Network {
+                host,
+                why: format!("answers {status}"),
+                retry_after_s: seconds,
+            })
+        }
+    }
+}
+
+pub(super) fn unreachable(host: &str, error: &reqwest::Error) -> Error {
+    let mut why = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        why = format!("{why}: {cause}");
+        source = cause.source();
+    }
+    Error::Network {
+        host: host.to_owned(),
+        why,
+        retry_after_s: None,
+    }
+}
+
+fn silent(host: &str) -> Error {
+    let why = format!("silent for {} s", SILENCE.as_secs());
+    Error::Network {
+        host: host.to_owned(),
+        why,
+        retry_after_s: None,
+    }
+}
