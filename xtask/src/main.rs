@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod bench;
 mod device;
 mod elf;
 mod firmware;
@@ -25,6 +26,7 @@ Commands:
   test              set up, then check everything; ends with `N passed, N failed, N skipped`
   size              weigh what runs on a microcontroller, and fail over a budget
   fuzz <target>     look for inputs that trip a fuzz target
+  bench [name]      measure, beside a peer where there is one
   firmware <board>  build the programs of a board
 
 `cargo xtask <command> --help` says more about one command.";
@@ -51,6 +53,7 @@ fn run(words: &[String]) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         "firmware" => firmware::run(rest),
+        "bench" => bench::run(rest),
         "fuzz" => fuzz::run(rest),
         "size" => size::run(rest),
         "test" => test::run(rest),
