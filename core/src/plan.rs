@@ -12,7 +12,7 @@
 
 use crate::id::{Digest, Name};
 use crate::limits::LOCKS;
-use crate::target::{Component, Condition, Kind, Mode, Strategy};
+use crate::target::{Condition, Kind, Mode, Part, Strategy};
 use crate::time::Instant;
 use heapless::Vec;
 
@@ -85,7 +85,7 @@ impl Presence {
 pub struct Instance {
     /// The component's name.
     pub name: Name,
-    /// [`Component::instance`]: which version it is.
+    /// [`Part::instance`]: which version it is.
     pub digest: Digest,
     /// What it is made of.
     pub kind: Kind,
@@ -98,9 +98,9 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Whether this is a version of that component.
-    pub fn is(&self, component: &Component, digest: Digest) -> bool {
-        self.digest == digest && self.name == component.name
+    /// Whether this is the instance of that part.
+    pub fn is(&self, part: &Part) -> bool {
+        self.digest == part.instance && self.name == part.component.name
     }
 }
 
@@ -172,9 +172,9 @@ impl Locks {
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
     /// What should run; empty when nothing should.
-    pub goal: &'a [Component],
+    pub goal: &'a [Part],
     /// What must not be lost; empty when the goal is all there is to keep.
-    pub keep: &'a [Component],
+    pub keep: &'a [Part],
     /// Whether the goal is on trial, so that what runs is left alone until the goal is staged.
     pub on_trial: bool,
     /// What is there, at most once each.
@@ -231,7 +231,10 @@ pub fn is_settled(situation: &Situation<'_>) -> bool {
 
 /// Whether the goal's component at `position` does what it is there for.
 pub fn is_up(situation: &Situation<'_>, position: usize) -> bool {
-    match (situation.presence(position), situation.goal[position].mode) {
+    match (
+        situation.presence(position),
+        situation.goal[position].component.mode,
+    ) {
         (Presence::Healthy, Mode::Service) | (Presence::Completed, Mode::Job) => true,
         (
             Presence::Missing
@@ -262,10 +265,9 @@ impl<'a> Situation<'a> {
 
     /// The instance of the goal's component at `position`.
     fn instance(&self, position: usize) -> Option<&'a Instance> {
-        let component = &self.goal[position];
-        let digest = component.instance();
+        let part = &self.goal[position];
         let mut there = self.there();
-        there.find_map(|(_, instance)| instance.is(component, digest).then_some(instance))
+        there.find_map(|(_, instance)| instance.is(part).then_some(instance))
     }
 
     fn presence(&self, position: usize) -> Presence {
@@ -275,13 +277,11 @@ impl<'a> Situation<'a> {
 
     /// Position in the goal of the component that this is an instance of.
     fn in_goal(&self, instance: &Instance) -> Option<usize> {
-        let is = |component: &Component| instance.is(component, component.instance());
-        self.goal.iter().position(is)
+        self.goal.iter().position(|part| instance.is(part))
     }
 
     fn is_kept(&self, instance: &Instance) -> bool {
-        let is = |component: &Component| instance.is(component, component.instance());
-        self.keep.iter().any(is)
+        self.keep.iter().any(|part| instance.is(part))
     }
 
     /// Instances that are not of the goal.
@@ -292,7 +292,7 @@ impl<'a> Situation<'a> {
 
     /// Other instances of the goal's component at `position`.
     fn predecessors(&self, position: usize) -> impl Iterator<Item = &'a Instance> + use<'_, 'a> {
-        let name = &self.goal[position].name;
+        let name = &self.goal[position].component.name;
         let others = self.others();
         others.filter_map(move |(_, instance)| (instance.name == *name).then_some(instance))
     }
@@ -304,7 +304,7 @@ impl<'a> Situation<'a> {
 
     /// Whether what runs may be disturbed: on trial, only when all that can be fetched beforehand is staged.
     fn may_disturb(&self) -> bool {
-        let is_ready = |(i, component): (usize, &Component)| match component.strategy {
+        let is_ready = |(i, part): (usize, &Part)| match part.component.strategy {
             Strategy::DownloadThenKill | Strategy::HandOver => self.presence(i).is_staged(),
             Strategy::KillThenDownload | Strategy::DeleteThenDownload => true,
         };
@@ -313,7 +313,7 @@ impl<'a> Situation<'a> {
 
     /// Whether all that the goal's component at `position` waits for is true.
     fn is_unblocked(&self, position: usize) -> bool {
-        let mut after = self.goal[position].after.iter();
+        let mut after = self.goal[position].component.after.iter();
         after.all(|after| {
             let other = self.presence(usize::from(after.component));
             match after.condition {
@@ -340,7 +340,7 @@ impl<'a> Situation<'a> {
 
     fn next_of_missing(&self, position: usize) -> Next {
         let fetch = Next::Take(Step::Fetch(position));
-        match self.goal[position].strategy {
+        match self.goal[position].component.strategy {
             Strategy::DownloadThenKill | Strategy::HandOver => fetch,
             Strategy::KillThenDownload | Strategy::DeleteThenDownload => {
                 let active = self.has_active_predecessor(position);
@@ -354,7 +354,7 @@ impl<'a> Situation<'a> {
     }
 
     fn restarts_device(&self, position: usize) -> bool {
-        self.goal[position].kind.restarts_device()
+        self.goal[position].component.kind.restarts_device()
     }
 
     fn next_of_staged(&self, position: usize) -> Next {
@@ -365,7 +365,7 @@ impl<'a> Situation<'a> {
         if self.restarts_device(position) {
             return self.next_of_restart(position);
         }
-        let hand_over = self.goal[position].strategy == Strategy::HandOver;
+        let hand_over = self.goal[position].component.strategy == Strategy::HandOver;
         if hand_over || !self.has_active_predecessor(position) {
             start
         } else {
@@ -413,7 +413,7 @@ impl<'a> Situation<'a> {
     }
 
     fn successor(&self, instance: &Instance) -> Option<usize> {
-        let is = |component: &Component| component.name == instance.name;
+        let is = |part: &Part| part.component.name == instance.name;
         self.goal.iter().position(is)
     }
 
@@ -423,7 +423,7 @@ impl<'a> Situation<'a> {
             return self.may_disturb();
         };
         let presence = self.presence(successor);
-        match self.goal[successor].strategy {
+        match self.goal[successor].component.strategy {
             Strategy::HandOver => matches!(presence, Presence::Healthy | Presence::Completed),
             Strategy::DownloadThenKill => {
                 let ready = presence == Presence::Staged
@@ -443,7 +443,7 @@ impl<'a> Situation<'a> {
         let Some(successor) = self.successor(instance) else {
             return false;
         };
-        self.goal[successor].strategy == Strategy::DeleteThenDownload
+        self.goal[successor].component.strategy == Strategy::DeleteThenDownload
             && self
                 .instance(successor)
                 .is_some_and(|new| new.presence == Presence::Missing && new.no_space)

@@ -17,7 +17,7 @@ use crate::note::Note;
 use crate::plan::{self, Instance, Locks, Presence, Situation, Step};
 use crate::record::{Record, State};
 use crate::table::{Table, Verb};
-use crate::target::{Component, Target};
+use crate::target::{Part, Target};
 use crate::time::{Duration, Instant};
 use crate::trial::{Assigned, Boot};
 use crate::wire::Reason;
@@ -146,11 +146,11 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
 
     /// Marks a component to be stopped and started; whether there is such a component.
     pub(crate) fn restart(&mut self, name: &Name) -> bool {
-        let mut components = self.goal().iter();
-        let Some(component) = components.find(|component| component.name == *name) else {
+        let mut goal = self.goal().iter();
+        let Some(part) = goal.find(|part| part.component.name == *name) else {
             return false;
         };
-        if let Some(row) = self.table.row_of(component) {
+        if let Some(row) = self.table.row_of(part) {
             self.table.set_restart(row, true);
         }
         true
@@ -169,18 +169,18 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     }
 
     /// The components that should run now.
-    pub(crate) fn goal(&self) -> &[Component] {
+    pub(crate) fn goal(&self) -> &[Part] {
         if self.shelved {
             self.state.keep()
         } else {
-            self.state.components()
+            self.state.parts()
         }
     }
 
     /// The components that must not be lost beside the goal.
-    fn keep(&self) -> &[Component] {
+    fn keep(&self) -> &[Part] {
         if self.shelved {
-            self.state.components()
+            self.state.parts()
         } else {
             self.state.keep()
         }
@@ -295,10 +295,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             Step::Start(_) | Step::Stop(_) => true,
             Step::Remove(row) => {
                 let instance = self.table.instance(row);
-                instance.is_some_and(|instance| {
-                    let is = |component: &Component| instance.is(component, component.instance());
-                    self.state.keep().iter().any(is)
-                })
+                instance.is_some_and(|i| self.state.keep().iter().any(|part| i.is(part)))
             }
         }
     }
@@ -332,11 +329,11 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
 
     /// The row of a component of the goal, made if there is none yet.
     fn row_for(&mut self, cx: &mut Context, at: usize) -> Option<usize> {
-        let component = &self.goal()[at];
+        let part = &self.goal()[at];
         let instance = Instance {
-            name: component.name.clone(),
-            digest: component.instance(),
-            kind: component.kind,
+            name: part.component.name.clone(),
+            digest: part.instance,
+            kind: part.component.kind,
             presence: Presence::Missing,
             no_space: false,
             restart: false,
@@ -377,7 +374,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         match issue {
             Issue::Inventory => Action::TakeInventory,
             Issue::Component(id, verb, at) => {
-                let component = &self.goal()[at];
+                let component = &self.goal()[at].component;
                 match verb {
                     Verb::Fetch => Action::Fetch(id, component),
                     Verb::Stage => Action::Stage(id, component),

@@ -141,8 +141,9 @@ impl Reporter {
 fn lines<const N: usize>(
     reconcile: &Reconcile<N>,
 ) -> impl Iterator<Item = (usize, &Track, ComponentReport)> {
-    reconcile.goal().iter().filter_map(|component| {
-        let row = reconcile.table.row_of(component)?;
+    reconcile.goal().iter().filter_map(|part| {
+        let row = reconcile.table.row_of(part)?;
+        let component = &part.component;
         let track = reconcile.table.track(row);
         let presence = reconcile.table.instance(row)?.presence;
         let line = ComponentReport {

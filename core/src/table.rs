@@ -6,7 +6,7 @@ use crate::context::Backoff;
 use crate::event::StepId;
 use crate::id::{Digest, Name};
 use crate::plan::{Instance, Presence};
-use crate::target::Component;
+use crate::target::Part;
 use crate::time::Instant;
 
 /// What is being done with an instance.
@@ -80,8 +80,8 @@ impl<const COMPONENTS: usize> Table<COMPONENTS> {
         rows.find_map(|(row, i, _)| (i.digest == digest && i.name == *name).then_some(row))
     }
 
-    pub(crate) fn row_of(&self, component: &Component) -> Option<usize> {
-        self.find(&component.name, component.instance())
+    pub(crate) fn row_of(&self, part: &Part) -> Option<usize> {
+        self.find(&part.component.name, part.instance)
     }
 
     /// Adds an instance; `None` when there is no room.

@@ -156,6 +156,28 @@ impl Component {
     }
 }
 
+/// A component with this device's settings, and the digest that its instance is known by.
+///
+/// The digest is kept because planning compares it often and making it is dear on a small processor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Part {
+    /// What is wanted.
+    pub component: Component,
+    /// [`Component::instance`].
+    pub instance: Digest,
+}
+
+impl From<Component> for Part {
+    fn from(component: Component) -> Self {
+        let instance = component.instance();
+        Self {
+            component,
+            instance,
+        }
+    }
+}
+
 /// A verified release with this device's settings filled in: what `plan` works towards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -174,8 +196,8 @@ pub struct Target<const COMPONENTS: usize> {
     pub reach_fleet_s: Option<u16>,
     /// Whether the fleet overrides update locks.
     pub override_locks: bool,
-    /// Its parts.
-    pub components: Vec<Component, COMPONENTS>,
+    /// Its components.
+    pub parts: Vec<Part, COMPONENTS>,
 }
 
 /// Why a list of components cannot be a release.

@@ -6,7 +6,7 @@
 use crate::id::Digest;
 use crate::limits::TRIAL_BOOTS;
 use crate::record::{Rejected, State, Trial};
-use crate::target::{Component, Target};
+use crate::target::{Part, Target};
 use crate::wire::Reason;
 
 /// What became of an assigned target.
@@ -68,15 +68,13 @@ impl<const COMPONENTS: usize> State<COMPONENTS> {
     }
 
     /// The goal's components.
-    pub(crate) fn components(&self) -> &[Component] {
-        self.goal().map_or(&[], |target| &target.components)
+    pub(crate) fn parts(&self) -> &[Part] {
+        self.goal().map_or(&[], |target| &target.parts)
     }
 
     /// What must not be lost.
-    pub(crate) fn keep(&self) -> &[Component] {
-        self.committed
-            .as_ref()
-            .map_or(&[], |target| &target.components)
+    pub(crate) fn keep(&self) -> &[Part] {
+        self.committed.as_ref().map_or(&[], |target| &target.parts)
     }
 
     /// Whether a trial is marked as started.

@@ -43,8 +43,8 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             return;
         }
         self.inventory = Inventory::Taken;
-        let rolled_back = self.goal().iter().any(|component| {
-            let row = self.table.row_of(component);
+        let rolled_back = self.goal().iter().any(|part| {
+            let row = self.table.row_of(part);
             let instance = row.and_then(|row| self.table.instance(row));
             instance.is_some_and(|instance| instance.presence == Presence::RolledBack)
         });
@@ -195,8 +195,8 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     /// The goal's component that a row is an instance of.
     fn component_of(&self, row: usize) -> Option<&Component> {
         let instance = self.table.instance(row)?;
-        let mut components = self.goal().iter();
-        components.find(|component| instance.is(component, component.instance()))
+        let part = self.goal().iter().find(|part| instance.is(part))?;
+        Some(&part.component)
     }
 
     fn done(&mut self, row: usize, presence: Presence) {

@@ -6,7 +6,7 @@ use crate::note::Note;
 use crate::plan;
 use crate::record::Record;
 use crate::table::Verb;
-use crate::target::{Component, Mode};
+use crate::target::{Mode, Part};
 use crate::time::{Duration, Instant};
 use crate::wire::Reason;
 
@@ -47,31 +47,30 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     /// Whether every component has been healthy for its window, and the fleet was reached if it must be.
     fn is_proven(&self, now: Instant) -> bool {
         let needs_fleet = self.state.goal().is_some_and(|t| t.reach_fleet_s.is_some());
-        let mut components = self.goal().iter();
+        let mut goal = self.goal().iter();
         (self.reached || !needs_fleet)
             && plan::is_settled(&self.situation())
-            && components.all(|component| self.window_end(component).is_some_and(|end| end <= now))
+            && goal.all(|part| self.window_end(part).is_some_and(|end| end <= now))
     }
 
     /// When a component will have been healthy for long enough.
-    fn window_end(&self, component: &Component) -> Option<Instant> {
-        let track = self.table.track(self.table.row_of(component)?);
-        let window = match component.mode {
-            Mode::Service => Duration::from_secs(u64::from(component.health.window_s)),
+    fn window_end(&self, part: &Part) -> Option<Instant> {
+        let track = self.table.track(self.table.row_of(part)?);
+        let window = match part.component.mode {
+            Mode::Service => Duration::from_secs(u64::from(part.component.health.window_s)),
             Mode::Job => Duration::ZERO,
         };
         Some(track.healthy_since? + window)
     }
 
-    fn needs_confirmation(&self, component: &Component) -> bool {
-        let row = self.table.row_of(component);
+    fn needs_confirmation(&self, part: &Part) -> bool {
+        let row = self.table.row_of(part);
         let confirmed = row.is_some_and(|row| self.table.track(row).confirmed);
-        component.kind.restarts_device() && !confirmed
+        part.component.kind.restarts_device() && !confirmed
     }
 
     fn is_confirmed(&self) -> bool {
-        let mut components = self.goal().iter();
-        !components.any(|component| self.needs_confirmation(component))
+        !self.goal().iter().any(|part| self.needs_confirmation(part))
     }
 
     /// Has the boot loader keep the images of a release that is proven, before the release is committed:
@@ -80,8 +79,8 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         if !self.on_trial() || !self.is_proven(cx.now) {
             return None;
         }
-        let mut components = self.goal().iter();
-        let at = components.position(|component| self.needs_confirmation(component))?;
+        let mut goal = self.goal().iter();
+        let at = goal.position(|part| self.needs_confirmation(part))?;
         let row = self.table.row_of(&self.goal()[at])?;
         let track = self.table.track(row);
         if track.busy.is_some() || !track.hold.is_over(cx.now) {
@@ -99,8 +98,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         if !self.on_trial() {
             return None;
         }
-        let ends = self.goal().iter();
-        let ends = ends.filter_map(|component| self.window_end(component));
+        let ends = self.goal().iter().filter_map(|part| self.window_end(part));
         let next_window = ends.filter(|end| *end > now).min();
         earliest(next_window, self.reach_deadline())
     }

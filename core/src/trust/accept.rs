@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AssignmentHead, Codec, Compact, Offence, ReleaseHead, Role, Root};
 use crate::id::{Digest, Name, Uuid};
-use crate::target::{Component, Target};
+use crate::target::{Component, Part, Target};
 use crate::time::UnixTime;
 
 /// What must survive a power cut for the rules to hold. Saved before anything that was accepted is acted on.
@@ -226,8 +226,9 @@ fn target<const COMPONENTS: usize>(
     components: Vec<Component, COMPONENTS>,
 ) -> Target<COMPONENTS> {
     let mut id = assigned.release.chain(&assigned.attempt.to_le_bytes());
-    for component in &components {
-        id = id.chain(&component.instance().0);
+    let parts: Vec<Part, COMPONENTS> = components.into_iter().map(Part::from).collect();
+    for part in &parts {
+        id = id.chain(&part.instance.0);
     }
     Target {
         release: assigned.release,
@@ -237,6 +238,6 @@ fn target<const COMPONENTS: usize>(
         floor: head.floor,
         reach_fleet_s: head.reach_fleet_s,
         override_locks: assigned.override_locks,
-        components,
+        parts,
     }
 }
