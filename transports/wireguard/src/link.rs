@@ -1,0 +1,524 @@
+//! A device's end of its tunnel to the hub: sans-I/O, `no_std`, no allocator.
+//!
+//! The platform gives it datagrams, inner packets, the time and randomness, and sends what comes out.
+//! It connects by itself, stays reachable with as few packets as the NAT in front allows, and changes keys while it runs.
+//!
+//! Contract: after each call, call [`Link::poll`] until it says `None`, then wait until [`Link::wake`] or the next input.
+
+use wireguard_sans_io::{Encapsulated, EntropySource, Now, PollOutput, Received, Ticks};
+
+use crate::engine::{Engine, UnusableKey, engine};
+use crate::keepalive::Learner;
+use crate::keys::{PresharedKey, PublicKey, SecretKey};
+use crate::ping::Ping;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// How long one set of keys is tried before the other: three initiations.
+const TRIAL_NS: u64 = 16 * SECOND;
+
+/// How long after the old keys worked the new ones are tried again.
+const RETRY_PENDING_NS: u64 = 600 * SECOND;
+
+/// The first pause after a minute and a half of unanswered initiations, and the longest.
+const PAUSE_NS: u64 = 15 * SECOND;
+const LONGEST_PAUSE_NS: u64 = 600 * SECOND;
+
+/// How long nothing authenticated may come before the tunnel is tested with a handshake.
+const RECHECK_NS: u64 = 3600 * SECOND;
+
+/// The least time between two handshakes that unauthenticated datagrams cause.
+const RENEW_NS: u64 = 30 * SECOND;
+
+/// What a tunnel's end needs to know: its key, the hub's, and what they share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySet {
+    /// The device's private key.
+    pub secret: SecretKey,
+    /// The hub's public key.
+    pub hub: PublicKey,
+    /// The pre-shared key; the default is none.
+    pub preshared: PresharedKey,
+}
+
+/// How the mapping in a NAT is held open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeepAlive {
+    /// The interval is learned, starting from 25 s.
+    #[default]
+    Learned,
+    /// Always so many seconds.
+    Every(u16),
+    /// There is no NAT, or nobody has to reach the device.
+    Off,
+}
+
+/// What came of a datagram.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// An inner packet for the stack.
+    Packet(&'a [u8]),
+    /// A datagram to send back to where the input came from.
+    Reply(&'a [u8]),
+    /// The tunnel stands; what waited can be sent.
+    Established,
+    /// The hub showed that it is there.
+    Alive,
+    /// Nothing, or nothing that can be trusted.
+    Ignored,
+}
+
+/// What became of an inner packet.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output<'a> {
+    /// Send this datagram; the packet is in it.
+    Datagram(&'a [u8]),
+    /// The packet was not taken; there is a handshake to wait for. Send this datagram, if there is one.
+    Wait(Option<&'a [u8]>),
+}
+
+/// Something that happened, to be acted upon or reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkNote {
+    /// The hub answered.
+    Reachable,
+    /// The hub has not answered for a minute and a half. Its address may have changed.
+    Unreachable,
+    /// The pending keys work and are the current ones now: store that.
+    KeysConfirmed,
+}
+
+/// Numbers for status pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkStats {
+    /// When the last handshake was completed.
+    pub last_handshake: Option<Ticks>,
+    /// Bytes of inner packets received and sent.
+    pub received: u64,
+    /// See [`Self::received`].
+    pub sent: u64,
+    /// Datagrams that were malformed, forged or replayed.
+    pub dropped: u64,
+    /// Seconds between keep-alives; zero when there are none.
+    pub keep_alive_s: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trying {
+    Current,
+    Pending,
+}
+
+/// A device's end of its tunnel.
+pub struct Link {
+    current: KeySet,
+    pending: Option<KeySet>,
+    trying: Trying,
+    tried_since: Ticks,
+    engine: Engine,
+    /// The engine's keys have worked.
+    works: bool,
+    handshake_at: Option<Ticks>,
+    pause_ns: u64,
+    renewed: Option<Ticks>,
+    heard: Ticks,
+    spoke: Ticks,
+    keep_alive: KeepAlive,
+    learner: Learner,
+    reachable: Option<bool>,
+    note_reachability: bool,
+    note_confirmed: bool,
+    /// What engines before this one counted.
+    before: LinkStats,
+}
+
+impl Link {
+    /// A tunnel that connects as soon as it is polled.
+    ///
+    /// `pending` is the set of keys that a rotation stored and that has not been used yet: it is tried first, and whichever set works is used.
+    ///
+    /// # Errors
+    /// [`UnusableKey`] if one of the sets can never work.
+    pub fn new(
+        now: Now,
+        current: KeySet,
+        pending: Option<KeySet>,
+        keep_alive: KeepAlive,
+    ) -> Result<Self, UnusableKey> {
+        let trying = if pending.is_some() {
+            Trying::Pending
+        } else {
+            Trying::Current
+        };
+        build(&current)?;
+        let engine = build(pending.as_ref().unwrap_or(&current))?;
+        Ok(Self {
+            current,
+            pending,
+            trying,
+            tried_since: now.ticks,
+            engine,
+            works: false,
+            handshake_at: Some(now.ticks),
+            pause_ns: PAUSE_NS,
+            renewed: None,
+            heard: now.ticks,
+            spoke: now.ticks,
+            keep_alive,
+            learner: Learner::new(now.ticks),
+            reachable: None,
+            note_reachability: false,
+            note_confirmed: false,
+            before: LinkStats::default(),
+        })
+    }
+
+    /// The keys that are in force.
+    pub fn keys(&self) -> &KeySet {
+        &self.current
+    }
+
+    /// The keys that a rotation is changing to.
+    pub fn pending(&self) -> Option<&KeySet> {
+        self.pending.as_ref()
+    }
+
+    /// Changes to other keys, which must be stored as pending and announced to the hub before.
+    ///
+    /// The old ones are tried again if the new ones do not work; [`LinkNote::KeysConfirmed`] tells when they do.
+    pub fn offer(&mut self, now: Now, keys: KeySet) -> Result<(), UnusableKey> {
+        build(&keys)?;
+        self.pending = Some(keys);
+        self.try_keys(now.ticks, Trying::Pending);
+        Ok(())
+    }
+
+    /// The device is in another network: tells the hub, and learns the keep-alive anew.
+    pub fn moved(&mut self, now: Now) {
+        self.learner.moved(now.ticks);
+        self.handshake_at = Some(now.ticks);
+        self.pause_ns = PAUSE_NS;
+    }
+
+    /// Encrypts an inner packet into `buffer`, which holds 32 bytes more than the packet padded to 16, and 148 at least.
+    pub fn send<'a>(
+        &mut self,
+        now: Now,
+        packet: &[u8],
+        buffer: &'a mut [u8],
+        chance: &mut dyn EntropySource,
+    ) -> Output<'a> {
+        match self.engine.encapsulate(now, packet, buffer, chance) {
+            Ok(Encapsulated::Transport(wire)) => {
+                self.spoke = now.ticks;
+                self.learner.disturbed(now.ticks);
+                Output::Datagram(wire)
+            }
+            Ok(Encapsulated::HandshakeInitiation(wire)) => {
+                self.spoke = now.ticks;
+                self.learner.disturbed(now.ticks);
+                Output::Wait(Some(wire))
+            }
+            Err(_) => Output::Wait(None),
+        }
+    }
+
+    /// Takes in a datagram; inner packets and replies are written to `buffer`, which is as long as the datagram and 148 bytes at least.
+    pub fn receive<'a>(
+        &mut self,
+        now: Now,
+        datagram: &[u8],
+        buffer: &'a mut [u8],
+        chance: &mut dyn EntropySource,
+    ) -> Input<'a> {
+        if let Some(ping) = Ping::decode(datagram) {
+            self.pinged(now.ticks, ping);
+            return Input::Ignored;
+        }
+        match self
+            .engine
+            .decapsulate(now, &[], false, datagram, buffer, chance)
+        {
+            Ok(Received::Data(padded)) => {
+                let length = wireguard_sans_io::ip_packet_len(padded)
+                    .unwrap_or(padded.len())
+                    .min(padded.len());
+                self.hear(now.ticks);
+                Input::Packet(&padded[..length])
+            }
+            Ok(Received::Keepalive) => {
+                self.hear(now.ticks);
+                Input::Alive
+            }
+            Ok(Received::HandshakeComplete) => {
+                self.hear(now.ticks);
+                Input::Established
+            }
+            Ok(Received::Reply(wire)) => {
+                self.spoke = now.ticks;
+                self.learner.disturbed(now.ticks);
+                Input::Reply(wire)
+            }
+            Ok(Received::CookieStored) | Err(_) => Input::Ignored,
+        }
+    }
+
+    /// Writes the next datagram that is due to `buffer`, which holds 148 bytes, and returns its length.
+    pub fn poll(
+        &mut self,
+        now: Now,
+        buffer: &mut [u8],
+        chance: &mut dyn EntropySource,
+    ) -> Option<usize> {
+        self.choose_keys(now.ticks);
+        let sent = self
+            .handshake(now, buffer, chance)
+            .or_else(|| self.engine_timers(now, buffer, chance));
+        if let Some(length) = sent {
+            self.spoke = now.ticks;
+            self.learner.disturbed(now.ticks);
+            return Some(length);
+        }
+        self.keep_alive(now.ticks, buffer, chance)
+    }
+
+    /// When [`Self::poll`] has something to do, if nothing comes in before.
+    pub fn wake(&self) -> Ticks {
+        let keys = match (&self.pending, self.works, self.trying) {
+            (Some(_), false, _) => Some(self.tried_since.add_nanos(TRIAL_NS)),
+            (Some(_), true, Trying::Current) => Some(self.tried_since.add_nanos(RETRY_PENDING_NS)),
+            (Some(_), true, Trying::Pending) | (None, _, _) => None,
+        };
+        let hold = self
+            .interval_s()
+            .map(|interval| self.spoke.add_nanos(u64::from(interval) * SECOND));
+        let (probe, hold) = match self.keep_alive {
+            KeepAlive::Learned if self.works && self.learner.is_probing() => {
+                (self.learner.wake(), None)
+            }
+            KeepAlive::Learned if self.works => (self.learner.wake(), hold),
+            KeepAlive::Learned | KeepAlive::Every(_) | KeepAlive::Off => (None, hold),
+        };
+        let recheck = self
+            .handshake_at
+            .is_none()
+            .then(|| self.heard.add_nanos(RECHECK_NS));
+        let all = [
+            self.engine.next_wake(),
+            self.handshake_at,
+            keys,
+            hold,
+            probe,
+            recheck,
+        ];
+        all.into_iter()
+            .flatten()
+            .min()
+            .expect("a handshake or a recheck is always due some time")
+    }
+
+    /// The next thing to report, if any.
+    pub fn note(&mut self) -> Option<LinkNote> {
+        if core::mem::take(&mut self.note_confirmed) {
+            return Some(LinkNote::KeysConfirmed);
+        }
+        if core::mem::take(&mut self.note_reachability) {
+            return Some(if self.reachable == Some(true) {
+                LinkNote::Reachable
+            } else {
+                LinkNote::Unreachable
+            });
+        }
+        None
+    }
+
+    /// Numbers for status pages.
+    pub fn stats(&self) -> LinkStats {
+        let engine = self.engine.stats();
+        let dropped = engine.auth_failures + engine.mac1_failures + engine.replays_dropped;
+        LinkStats {
+            last_handshake: engine.last_handshake_at.or(self.before.last_handshake),
+            received: self.before.received + engine.rx_bytes,
+            sent: self.before.sent + engine.tx_bytes,
+            dropped: self.before.dropped + dropped,
+            keep_alive_s: self.interval_s().unwrap_or(0),
+        }
+    }
+
+    fn try_keys(&mut self, now: Ticks, trying: Trying) {
+        let keys = match trying {
+            Trying::Current => &self.current,
+            Trying::Pending => self.pending.as_ref().unwrap_or(&self.current),
+        };
+        let Ok(engine) = build(keys) else { return };
+        self.before = self.stats();
+        self.engine = engine;
+        self.trying = trying;
+        self.tried_since = now;
+        self.works = false;
+        self.handshake_at = Some(now);
+        self.pause_ns = PAUSE_NS;
+    }
+
+    /// Goes on to the other set of keys when this one had its time.
+    fn choose_keys(&mut self, now: Ticks) {
+        if self.pending.is_none() {
+            return;
+        }
+        let tried = now.since(self.tried_since);
+        match (self.works, self.trying) {
+            (false, Trying::Pending) if tried >= TRIAL_NS => self.try_keys(now, Trying::Current),
+            (false, Trying::Current) if tried >= TRIAL_NS => self.try_keys(now, Trying::Pending),
+            (true, Trying::Current) if tried >= RETRY_PENDING_NS => {
+                self.try_keys(now, Trying::Pending)
+            }
+            (true | false, Trying::Current | Trying::Pending) => {}
+        }
+    }
+
+    fn handshake(
+        &mut self,
+        now: Now,
+        buffer: &mut [u8],
+        chance: &mut dyn EntropySource,
+    ) -> Option<usize> {
+        if now.ticks.since(self.heard) >= RECHECK_NS && self.handshake_at.is_none() {
+            self.heard = now.ticks;
+            self.handshake_at = Some(now.ticks);
+        }
+        if self.handshake_at.is_none_or(|at| at > now.ticks) {
+            return None;
+        }
+        match self.engine.initiate_handshake(now, buffer, chance) {
+            Ok(wire) => {
+                self.handshake_at = None;
+                Some(wire.len())
+            }
+            Err(_) => {
+                // Too soon after the last one, or no randomness yet.
+                self.handshake_at = Some(now.ticks.add_nanos(SECOND));
+                None
+            }
+        }
+    }
+
+    fn engine_timers(
+        &mut self,
+        now: Now,
+        buffer: &mut [u8],
+        chance: &mut dyn EntropySource,
+    ) -> Option<usize> {
+        loop {
+            match self.engine.poll(now, buffer, chance).ok()? {
+                PollOutput::Send(wire, _) => return Some(wire.len()),
+                PollOutput::HandshakeExpired => {
+                    self.reach(false);
+                    self.handshake_at = Some(now.ticks.add_nanos(self.pause_ns));
+                    self.pause_ns = (self.pause_ns * 2).min(LONGEST_PAUSE_NS);
+                }
+                PollOutput::SessionsExpired => {}
+                PollOutput::Idle => return None,
+            }
+        }
+    }
+
+    fn keep_alive(
+        &mut self,
+        now: Ticks,
+        buffer: &mut [u8],
+        chance: &mut dyn EntropySource,
+    ) -> Option<usize> {
+        let interval = u64::from(self.interval_s()?) * SECOND;
+        if self.keep_alive == KeepAlive::Learned && self.works {
+            if self.learner.overdue(now) {
+                return self.ping(now, Ping::Hold, buffer);
+            }
+            if self.learner.is_probing() {
+                return None;
+            }
+            let mut nonce = [0; 4];
+            chance.fill(&mut nonce).ok()?;
+            if let Some(probe) = self.learner.start(now, u32::from_le_bytes(nonce)) {
+                return self.ping(
+                    now,
+                    Ping::Probe {
+                        after_s: probe.after_s,
+                        nonce: probe.nonce,
+                    },
+                    buffer,
+                );
+            }
+        }
+        if now.since(self.spoke) < interval {
+            return None;
+        }
+        self.ping(now, Ping::Hold, buffer)
+    }
+
+    fn ping(&mut self, now: Ticks, ping: Ping, buffer: &mut [u8]) -> Option<usize> {
+        let bytes = ping.encode();
+        buffer.get_mut(..bytes.len())?.copy_from_slice(&bytes);
+        self.spoke = now;
+        Some(bytes.len())
+    }
+
+    fn interval_s(&self) -> Option<u16> {
+        match self.keep_alive {
+            KeepAlive::Learned => Some(self.learner.interval_s()),
+            KeepAlive::Every(seconds) => Some(seconds.max(1)),
+            KeepAlive::Off => None,
+        }
+    }
+
+    fn pinged(&mut self, now: Ticks, ping: Ping) {
+        match ping {
+            Ping::Echo { nonce } => self.learner.echoed(now, nonce),
+            Ping::Unknown => {
+                let soon = self.renewed.is_some_and(|at| now.since(at) < RENEW_NS);
+                // Before the first handshake the hub cannot know us.
+                if self.works && !soon {
+                    self.renewed = Some(now);
+                    self.learner.lost(now);
+                    self.handshake_at = Some(now);
+                }
+            }
+            Ping::Hold | Ping::Probe { .. } => {}
+        }
+    }
+
+    /// Something came that only the hub can have sent.
+    fn hear(&mut self, now: Ticks) {
+        self.heard = now;
+        self.handshake_at = None;
+        self.pause_ns = PAUSE_NS;
+        self.reach(true);
+        if core::mem::replace(&mut self.works, true) {
+            return;
+        }
+        self.tried_since = now;
+        if self.trying == Trying::Pending
+            && let Some(keys) = self.pending.take()
+        {
+            self.current = keys;
+            self.trying = Trying::Current;
+            self.note_confirmed = true;
+        }
+    }
+
+    fn reach(&mut self, reachable: bool) {
+        if self.reachable != Some(reachable) {
+            self.reachable = Some(reachable);
+            self.note_reachability = true;
+        }
+    }
+}
+
+fn build(keys: &KeySet) -> Result<Engine, UnusableKey> {
+    engine(&keys.secret, &keys.hub, &keys.preshared)
+}
+
+impl core::fmt::Debug for Link {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Link({:?}, works: {})", self.engine, self.works)
+    }
+}
