@@ -79,6 +79,7 @@ fn ups() -> [(&'static str, Up); 4] {
         }),
         offence: Some(Offence::BelowFloor),
         frozen: false,
+        unsaved: false,
         components: [component].into_iter().collect(),
     };
     [
