@@ -444,6 +444,7 @@ impl<'a> Situation<'a> {
             return false;
         };
         self.goal[successor].component.strategy == Strategy::DeleteThenDownload
+            && self.may_disturb()
             && self
                 .instance(successor)
                 .is_some_and(|new| new.presence == Presence::Missing && new.no_space)

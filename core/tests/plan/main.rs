@@ -1,0 +1,6 @@
+//! The plan, proved: over every small state exhaustively, and over large random ones (design, section 9.2).
+#![allow(missing_docs, reason = "a test")]
+
+mod large;
+mod model;
+mod small;
