@@ -142,7 +142,8 @@ fn resolve(
     }))
 }
 
-fn check(name: &str, value: &str, settable: &Settable) -> Result<(), Rejection> {
+/// Checks one value against what the publisher declared of its variable.
+pub fn check(name: &str, value: &str, settable: &Settable) -> Result<(), Rejection> {
     if value.len() > MAX_VALUE_BYTES {
         return Err(Rejection::TooLong(name.to_owned()));
     }
