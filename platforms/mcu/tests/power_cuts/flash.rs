@@ -200,6 +200,11 @@ impl<const W: usize, const E: usize> NorFlash for Flash<W, E> {
         let (mut medium, mut power) = (self.medium.borrow_mut(), self.power.borrow_mut());
         for (at, word) in (from..).step_by(W).zip(bytes.chunks(W)) {
             let whole = power.step()?;
+            let held = &medium.bytes[at..at + W];
+            assert!(
+                held.iter().all(|byte| *byte == 0xFF),
+                "a word that does not read as erased is programmed"
+            );
             let once = power.model == Model::WriteOnce;
             if once && medium.words[at / W] != Word::Erased {
                 return Err(Failure::NotErased);
