@@ -56,7 +56,11 @@ fn firmware(version: u8) -> Component {
 
 fn flows() -> Vec<Flow> {
     let web = |v| component("web", v);
-    let mut chain = vec![component("init", 2), component("web", 2), component("db", 2)];
+    let mut chain = vec![
+        component("init", 2),
+        component("web", 2),
+        component("db", 2),
+    ];
     chain[0].mode = Mode::Job;
     let after = |component, condition| {
         [After {
@@ -76,7 +80,11 @@ fn flows() -> Vec<Flow> {
             vec![firmware(2), web(2)],
         ),
         Flow::new("a chain with a job", vec![web(1)], chain),
-        Flow::new("a service goes", vec![web(1), component("db", 1)], vec![web(2)]),
+        Flow::new(
+            "a service goes",
+            vec![web(1), component("db", 1)],
+            vec![web(2)],
+        ),
         Flow::new("nothing but settings", vec![web(1)], vec![web(1)]),
         Flow::new("unhealthy", vec![web(1)], vec![web(2)]).failing(web(2), Fault::Unhealthy),
         Flow::new("exits", vec![web(1)], vec![web(2)]).failing(web(2), Fault::Exits),
@@ -154,9 +162,17 @@ impl Run {
         for _ in 0..60 {
             let result = what(&mut self.fleet, &mut self.device);
             if let Some(uuid) = self.device.agent.uuid()
-                && self.device.disk.records.contains_key(&(record::Record::Identity as usize))
+                && self
+                    .device
+                    .disk
+                    .records
+                    .contains_key(&(record::Record::Identity as usize))
             {
-                assert_eq!(*self.uuid.get_or_insert(uuid), uuid, "identity never changes");
+                assert_eq!(
+                    *self.uuid.get_or_insert(uuid),
+                    uuid,
+                    "identity never changes"
+                );
             }
             self.actions = self.device.actions;
             if result == Ok(()) {
@@ -167,7 +183,8 @@ impl Run {
             if by_cut {
                 self.cuts.remove(0);
             }
-            let device = std::mem::replace(&mut self.device, Device::new(Publisher::default().config()));
+            let device =
+                std::mem::replace(&mut self.device, Device::new(Publisher::default().config()));
             self.device = device.restarted().quiet();
             self.device.wants_reboot = false;
             self.device.last_key = None;
@@ -199,10 +216,16 @@ fn run(flow: &Flow, slow: bool, cuts: &[(usize, bool)]) -> usize {
             fleet.pass(device, 10)
         });
     }
-    let second = run.fleet.assign(&publisher, uuid, 2, &release_head("2.0"), &flow.second);
+    let second = run
+        .fleet
+        .assign(&publisher, uuid, 2, &release_head("2.0"), &flow.second);
     run.persist(|fleet, device| fleet.pass(device, 150));
     run.persist(|fleet, device| fleet.pass(device, 150));
-    let expected = if flow.expect_second { Some(second) } else { first };
+    let expected = if flow.expect_second {
+        Some(second)
+    } else {
+        first
+    };
     check(flow, cuts, &run, expected);
     run.actions
 }
@@ -210,7 +233,10 @@ fn run(flow: &Flow, slow: bool, cuts: &[(usize, bool)]) -> usize {
 fn check(flow: &Flow, cuts: &[(usize, bool)], run: &Run, expected: Option<Digest>) {
     let context = format!("{} with cuts {cuts:?}", flow.name);
     let left = run.cuts.len();
-    assert!(cuts.len() > 1 || left == 0, "the cut did not happen: {context}");
+    assert!(
+        cuts.len() > 1 || left == 0,
+        "the cut did not happen: {context}"
+    );
     let bytes = &run.device.disk.records[&(record::Record::State as usize)];
     let saved: State<COMPONENTS> = record::decode(bytes).expect("the state reads back");
     let committed = saved.committed.as_ref().map(|target| target.release);
@@ -219,8 +245,9 @@ fn check(flow: &Flow, cuts: &[(usize, bool)], run: &Run, expected: Option<Digest
 
     let parts = saved.committed.iter().flat_map(|target| &target.parts);
     let services = parts.filter(|part| part.component.mode == Mode::Service);
-    let mut wanted: Vec<(Name, Digest)> =
-        services.map(|part| (part.component.name.clone(), part.instance)).collect();
+    let mut wanted: Vec<(Name, Digest)> = services
+        .map(|part| (part.component.name.clone(), part.instance))
+        .collect();
     wanted.sort();
     assert_eq!(run.device.running(), wanted, "not whole: {context}");
 
@@ -242,7 +269,10 @@ fn check_rotation(run: &Run, context: &str) {
     let bytes = &run.device.disk.records[&(record::Record::Identity as usize)];
     let identity: record::Identity = record::decode(bytes).expect("the identity reads back");
     let works = |key: &ApiKey| !run.fleet.retired.contains(key);
-    assert!(works(&identity.api_key), "the device is locked out: {context}");
+    assert!(
+        works(&identity.api_key),
+        "the device is locked out: {context}"
+    );
 }
 
 #[test]
@@ -263,7 +293,11 @@ fn a_cut_at_any_action_leaves_one_release_whole_and_a_true_report() {
                 walk = (walk * 48_271 + 11) % 2_147_483_647;
                 let (at, gap) = (walk % actions, 1 + walk / actions % 12);
                 let late = walk.is_multiple_of(2);
-                run(flow, slow, &[(at, late), (at + gap, walk.is_multiple_of(3))]);
+                run(
+                    flow,
+                    slow,
+                    &[(at, late), (at + gap, walk.is_multiple_of(3))],
+                );
                 double += 1;
             }
         }

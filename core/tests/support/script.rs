@@ -154,7 +154,10 @@ impl Device {
                     None => return Ok(until),
                     Some((kind, bytes)) => {
                         self.disk.records.insert(kind as usize, bytes);
-                        ("..saved".into(), Some(vec![Event::RecordStored(kind, Ok(()))]))
+                        (
+                            "..saved".into(),
+                            Some(vec![Event::RecordStored(kind, Ok(()))]),
+                        )
                     }
                 },
                 Step::Note(note) => (format!("* {note:?}"), None),
@@ -384,10 +387,16 @@ impl World<'_> {
     fn check_truth(&self, report: &Report) {
         let bytes = self.disk.records.get(&(Record::State as usize));
         let saved = bytes.map(|bytes| record::decode::<record::State<COMPONENTS>>(bytes));
-        let saved = saved.transpose().expect("it reads back").unwrap_or_default();
+        let saved = saved
+            .transpose()
+            .expect("it reads back")
+            .unwrap_or_default();
         let committed = saved.committed.as_ref().map(|target| target.release);
         let rejected = saved.rejected.map(|rejected| rejected.release);
-        assert!(report.unsaved || report.committed == committed, "{report:?}");
+        assert!(
+            report.unsaved || report.committed == committed,
+            "{report:?}"
+        );
         assert!(
             report.unsaved || report.rejected.map(|r| r.release) == rejected,
             "{report:?}"
