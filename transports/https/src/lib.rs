@@ -1,1 +1,12 @@
-//! HTTPS transport: reqwest and rustls on std, reqwless inside the tunnel on no_std.
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+#[cfg(feature = "std")]
+pub mod host;
+pub mod limits;
+#[cfg(feature = "std")]
+mod protocol;

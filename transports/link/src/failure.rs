@@ -131,5 +131,27 @@ impl fmt::Display for BlobFailure {
     }
 }
 
+/// What the agent is told: it tells credentials, patience and everything else apart.
+impl From<Failure> for lightship_core::Failure {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused { .. } => Self::Unauthorized,
+            Failure::Busy {
+                retry_after_s: Some(seconds),
+            } => Self::RetryAfter(seconds),
+            Failure::Unreachable(Unreachable::Silent) => Self::TimedOut,
+            Failure::Declined | Failure::TooLarge => Self::Broken,
+            Failure::Busy {
+                retry_after_s: None,
+            }
+            | Failure::Unreachable(_)
+            | Failure::Untrusted
+            | Failure::TakenOver
+            | Failure::Misbehaved(_)
+            | Failure::Closed => Self::Network,
+        }
+    }
+}
+
 impl core::error::Error for Failure {}
 impl core::error::Error for BlobFailure {}

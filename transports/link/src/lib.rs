@@ -10,6 +10,8 @@ mod contract;
 mod failure;
 pub mod limits;
 pub mod mailbox;
+#[cfg(feature = "suite")]
+pub mod suite;
 
 pub use contract::{Blobs, Credentials, Event, Known, Link, NotTaken, Secret};
 pub use failure::{BlobFailure, Failure, Misconduct, Unreachable};

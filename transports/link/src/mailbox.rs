@@ -312,12 +312,30 @@ impl<M: RawMutex, const N: usize> Port<'_, M, N> {
 
 /// What there is to do for a runner.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is no allocator to put the large one elsewhere"
+)]
 pub enum Work {
     /// The connection is wanted otherwise.
     Order(Wish),
     /// A message waits to be delivered.
     Message(Up),
 }
+
+macro_rules! opaque {
+    ($($name:ident)*) => {
+        $(
+            impl<M: RawMutex, const N: usize> core::fmt::Debug for $name<'_, M, N> {
+                fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                    f.debug_struct(stringify!($name)).finish_non_exhaustive()
+                }
+            }
+        )*
+    };
+}
+
+opaque!(Mailbox Handle Port);
 
 #[cfg(test)]
 mod tests;

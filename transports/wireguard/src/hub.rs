@@ -16,8 +16,6 @@ mod note;
 mod path;
 mod peer;
 mod shared;
-#[cfg(test)]
-mod simulation;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

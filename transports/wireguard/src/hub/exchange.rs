@@ -14,7 +14,8 @@ use super::note::Note;
 use super::path::{self, Keys};
 use super::peer::{Kind, Peer, Started};
 use super::{Door, Outlet, enrolment};
-use crate::engine::{EntropySource, Now, Ticks, UnusableKey};
+use crate::engine::{Now, Ticks, UnusableKey};
+use crate::entropy::Os;
 use crate::keys::{PresharedKey, PublicKey};
 use crate::limits;
 use crate::ping::Ping;
@@ -46,7 +47,6 @@ pub(super) struct Exchange {
     pub(super) arrivals: Vec<Arrival>,
     pub(super) notes: Vec<Note>,
     scratch: Box<[u8; limits::DATAGRAM]>,
-    chance: Box<dyn EntropySource + Send>,
 }
 
 /// Why a device was not added or changed.
@@ -67,11 +67,7 @@ pub enum PeerError {
 }
 
 impl Exchange {
-    pub(super) fn new(
-        address: Ipv4Addr,
-        guest_address: Ipv4Addr,
-        chance: Box<dyn EntropySource + Send>,
-    ) -> Self {
+    pub(super) fn new(address: Ipv4Addr, guest_address: Ipv4Addr) -> Self {
         Self {
             address,
             locals: Locals::default(),
@@ -89,7 +85,6 @@ impl Exchange {
             arrivals: Vec::new(),
             notes: Vec::new(),
             scratch: Box::new([0; limits::DATAGRAM]),
-            chance,
         }
     }
 
@@ -184,7 +179,7 @@ impl Exchange {
     pub(super) fn stack(&mut self, now: Now, id: u64) -> Option<(u64, &mut Stack)> {
         let address = self.address;
         let peer = self.peers.get_mut(&id)?;
-        let stack = peer.stack_mut(address, now.ticks, &mut *self.chance);
+        let stack = peer.stack_mut(address, now.ticks);
         Some(stack)
     }
 
@@ -269,10 +264,7 @@ impl Exchange {
         datagram: &[u8],
         outlet: &mut dyn Outlet,
     ) -> Option<u64> {
-        let (hub, device) = match self
-            .locals
-            .knock(now, door, from, datagram, &mut *self.chance)
-        {
+        let (hub, device) = match self.locals.knock(now, door, from, datagram) {
             Knock::Stranger => {
                 self.counters.strangers += 1;
                 return None;
@@ -375,7 +367,7 @@ impl Exchange {
                 false,
                 datagram,
                 &mut self.scratch[..],
-                &mut *self.chance,
+                &mut Os,
             ) {
                 Ok(Received::Reply(wire)) => {
                     let Some(session) = path::sender(wire) else {
@@ -422,7 +414,7 @@ impl Exchange {
             false,
             datagram,
             &mut self.scratch[..],
-            &mut *self.chance,
+            &mut Os,
         ) {
             Err(error) => {
                 self.counters.refusal(error);
@@ -556,7 +548,7 @@ impl Exchange {
             Kind::Device => &self.ports,
             Kind::Guest { .. } => &self.guest_ports,
         };
-        let (_, stack) = peer.stack_mut(self.address, now.ticks, &mut *self.chance);
+        let (_, stack) = peer.stack_mut(self.address, now.ticks);
         stack.receive(now.ticks, packet, ports);
     }
 
@@ -567,12 +559,12 @@ impl Exchange {
         };
         let mut started = Vec::new();
         for packet in peer.take_waiting() {
-            started.extend(peer.send(now, packet, outlet, &mut *self.chance));
+            started.extend(peer.send(now, packet, outlet));
         }
         if let Some(mut stack) = peer.stack.take() {
             stack.poll(now.ticks);
             while let Some(packet) = stack.emit() {
-                started.extend(peer.send(now, packet, outlet, &mut *self.chance));
+                started.extend(peer.send(now, packet, outlet));
             }
             while let Some((socket, port)) = stack.accept() {
                 let stream = StreamId {
@@ -591,16 +583,6 @@ impl Exchange {
         }
         self.set_timer(now.ticks, id);
         self.note_sessions(id, started);
-    }
-
-    /// How many sessions, places and timers are kept.
-    #[cfg(test)]
-    pub(super) fn sizes(&self) -> (usize, usize, usize) {
-        (
-            self.by_session.len(),
-            self.by_endpoint.len(),
-            self.timers.len(),
-        )
     }
 
     /// When [`Self::expire`] has something to do.
@@ -626,7 +608,7 @@ impl Exchange {
                 continue;
             }
             peer.echo(now.ticks, outlet);
-            let started = peer.poll_engines(now, outlet, &mut *self.chance);
+            let started = peer.poll_engines(now, outlet);
             self.note_sessions(id, started);
             self.settle(now, id, outlet);
         }

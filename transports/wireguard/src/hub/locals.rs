@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use wireguard_sans_io::{CookieChecker, EntropySource, HandshakeGate};
+use wireguard_sans_io::{CookieChecker, HandshakeGate};
 
 use super::Door;
 use super::anonymous;
 use super::guard::Guard;
 use crate::engine::{Now, UnusableKey, engine};
+use crate::entropy::Os;
 use crate::keys::{PresharedKey, PublicKey, SecretKey};
 use crate::limits;
 
@@ -126,7 +127,6 @@ impl Locals {
         door: Door,
         from: SocketAddr,
         datagram: &[u8],
-        chance: &mut dyn EntropySource,
     ) -> Knock {
         let guard = match door {
             Door::Fleet => &mut self.fleet,
@@ -142,7 +142,7 @@ impl Locals {
         {
             match local
                 .cookies
-                .gate(now, &remote, rush, datagram, &mut reply, chance)
+                .gate(now, &remote, rush, datagram, &mut reply, &mut Os)
             {
                 Ok(HandshakeGate::Drop) => continue,
                 Ok(HandshakeGate::CookieReply(_)) => return Knock::Cookie(reply),

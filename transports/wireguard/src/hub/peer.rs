@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::accepted::Accepted;
 use super::path::{Keys, Path};
 use super::{Door, Outlet};
-use crate::engine::{EntropySource, Now, Ticks, UnusableKey};
+use crate::engine::{Now, Ticks, UnusableKey};
+use crate::entropy::Os;
 use crate::keys::{PresharedKey, PublicKey, SecretKey};
 use crate::limits;
 use crate::ping::Ping;
@@ -90,18 +91,13 @@ impl Peer {
     }
 
     /// The stack, made when it is first needed, and which life of it this is.
-    pub(super) fn stack_mut(
-        &mut self,
-        hub: Ipv4Addr,
-        now: Ticks,
-        chance: &mut dyn EntropySource,
-    ) -> (u64, &mut Stack) {
+    pub(super) fn stack_mut(&mut self, hub: Ipv4Addr, now: Ticks) -> (u64, &mut Stack) {
         if self.stack.is_none() {
             self.life += 1;
         }
         let stack = self
             .stack
-            .get_or_insert_with(|| Box::new(Stack::new(hub, seed(chance), now)));
+            .get_or_insert_with(|| Box::new(Stack::new(hub, seed(), now)));
         (self.life, stack)
     }
 
@@ -148,7 +144,6 @@ impl Peer {
         now: Now,
         packet: Vec<u8>,
         outlet: &mut dyn Outlet,
-        chance: &mut dyn EntropySource,
     ) -> Option<Started> {
         use wireguard_sans_io::Encapsulated;
         let mut buffer = [0; limits::DATAGRAM];
@@ -163,7 +158,7 @@ impl Peer {
         else {
             return self.wait(packet);
         };
-        match path.engine.encapsulate(now, &packet, &mut buffer, chance) {
+        match path.engine.encapsulate(now, &packet, &mut buffer, &mut Os) {
             Ok(Encapsulated::Transport(wire)) => {
                 outlet.send(door, to, wire);
                 self.sent += packet.len() as u64;
@@ -192,17 +187,12 @@ impl Peer {
     }
 
     /// Does what the engines' timers ask for.
-    pub(super) fn poll_engines(
-        &mut self,
-        now: Now,
-        outlet: &mut dyn Outlet,
-        chance: &mut dyn EntropySource,
-    ) -> Vec<Started> {
+    pub(super) fn poll_engines(&mut self, now: Now, outlet: &mut dyn Outlet) -> Vec<Started> {
         use wireguard_sans_io::{PollOutput, SendReason};
         let mut buffer = [0; limits::DATAGRAM];
         let mut started = Vec::new();
         for path in &mut self.paths {
-            while let Ok(output) = path.engine.poll(now, &mut buffer, chance) {
+            while let Ok(output) = path.engine.poll(now, &mut buffer, &mut Os) {
                 match output {
                     PollOutput::Send(
                         wire,
@@ -266,9 +256,8 @@ fn start(path: &mut Path, wire: &[u8], send: impl FnOnce(&[u8])) -> Option<Start
     })
 }
 
-/// Without randomness the sequence numbers are guessable, by the device alone: nobody else reaches this stack.
-fn seed(chance: &mut dyn EntropySource) -> u64 {
+fn seed() -> u64 {
     let mut seed = [0; 8];
-    let _ = chance.fill(&mut seed);
+    crate::entropy::fill(&mut seed);
     u64::from_le_bytes(seed)
 }

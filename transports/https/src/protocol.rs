@@ -1,0 +1,183 @@
+//! What both halves say alike: headers, entity tags, refusals. The table is in lightship-link's page.
+
+use core::fmt::Write;
+
+use heapless::String;
+use lightship_core::wire::{Refused, Rejection};
+use lightship_link::limits::RETRY_AFTER_S;
+use lightship_link::{Credentials, Failure, Known, Secret, Unreachable};
+use serde::Deserialize;
+
+use crate::limits::{JSON_DEPTH, PROBLEM_BYTES, TAG_BYTES};
+
+mod date;
+
+/// `Bearer <uuid>.<hex of the key>`.
+pub(crate) type Bearer = String<112>;
+/// Every tag that a device lists.
+pub(crate) type Tags = String<{ 3 * (TAG_BYTES + 2) }>;
+/// `root=<version>&command=<id>`.
+pub(crate) type Query = String<48>;
+
+/// What a registered device shows; a provisioning key is shown in the registration itself.
+pub(crate) fn bearer(credentials: &Credentials) -> Option<Bearer> {
+    let Secret::Api(key) = &credentials.secret else {
+        return None;
+    };
+    let mut text = Bearer::new();
+    write!(text, "Bearer {}.", credentials.uuid).expect("7 + 36 + 1 characters fit");
+    for byte in key.0 {
+        write!(text, "{byte:02x}").expect("64 more characters fit");
+    }
+    Some(text)
+}
+
+/// An entity tag of this protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tag {
+    Target(u64),
+    Root(u32),
+    Command(u64),
+}
+
+impl Tag {
+    /// Reads `"<counter>"`, `"root-<version>"` or `"command-<id>"`; a proxy may have made it weak.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let text = text.strip_prefix("W/").unwrap_or(text);
+        let text = text.strip_prefix('"')?.strip_suffix('"')?;
+        if let Some(version) = text.strip_prefix("root-") {
+            return version.parse().ok().map(Self::Root);
+        }
+        if let Some(id) = text.strip_prefix("command-") {
+            return id.parse().ok().map(Self::Command);
+        }
+        text.parse().ok().map(Self::Target)
+    }
+}
+
+/// What a device has had on this connection, so that no answer comes twice.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    known: Known,
+    root: Option<u32>,
+}
+
+impl Seen {
+    pub(crate) fn new(known: Known) -> Self {
+        Self { known, root: None }
+    }
+
+    /// Notes an answer. False when it was not asked for: the device has it already.
+    pub(crate) fn note(&mut self, tag: Tag) -> bool {
+        match tag {
+            Tag::Target(counter) => {
+                let is_new = counter != self.known.counter;
+                self.known.counter = counter;
+                is_new
+            }
+            Tag::Root(version) => {
+                let is_new = self.root != Some(version);
+                self.root = Some(version);
+                is_new
+            }
+            Tag::Command(id) => {
+                let is_new = id > self.known.command;
+                self.known.command = self.known.command.max(id);
+                is_new
+            }
+        }
+    }
+
+    /// Takes note of the root that a report names as trusted.
+    pub(crate) fn trusts(&mut self, root: u32) {
+        self.known.root = root;
+    }
+
+    /// The value of `If-None-Match`; empty when there is nothing to name.
+    pub(crate) fn tags(&self) -> Tags {
+        let mut tags = Tags::new();
+        if self.known.counter != 0 {
+            write!(tags, "\"{}\"", self.known.counter).expect("a tag fits");
+        }
+        if let Some(version) = self.root {
+            let comma = if tags.is_empty() { "" } else { ", " };
+            write!(tags, "{comma}\"root-{version}\"").expect("a tag fits");
+        }
+        tags
+    }
+
+    pub(crate) fn query(&self) -> Query {
+        let mut query = Query::new();
+        let Known { root, command, .. } = self.known;
+        write!(query, "root={root}&command={command}").expect("10 and 20 digits fit");
+        query
+    }
+}
+
+/// What a status from 300 on means.
+pub(crate) fn failure(status: u16, retry_after_s: Option<u32>) -> Failure {
+    match status {
+        401 | 403 => Failure::Refused { retry_after_s },
+        429 | 503 => Failure::Busy { retry_after_s },
+        413 => Failure::TooLarge,
+        400..=499 => Failure::Declined,
+        500..=599 => Failure::Unreachable(Unreachable::Server),
+        _ => Failure::Misbehaved(lightship_link::Misconduct::Sequence),
+    }
+}
+
+/// `Retry-After` in seconds: as it is, or as a date counted from the server's own `Date`, because a device need not know what time it is.
+pub(crate) fn retry_after(value: Option<&str>, date: Option<&str>) -> Option<u32> {
+    let value = value?.trim();
+    if value.bytes().all(|c| c.is_ascii_digit()) && !value.is_empty() {
+        return Some(value.parse().unwrap_or(RETRY_AFTER_S).min(RETRY_AFTER_S));
+    }
+    let then = date::parse(value)?;
+    let now = date::parse(date?.trim())?;
+    let seconds = then.saturating_sub(now).min(u64::from(RETRY_AFTER_S));
+    u32::try_from(seconds).ok()
+}
+
+/// The member `refused` of problem details.
+pub(crate) fn refused(body: &[u8]) -> Option<Refused> {
+    #[derive(Deserialize)]
+    struct Problem {
+        refused: Refused,
+    }
+    if body.len() > PROBLEM_BYTES || is_deep(body) {
+        return None;
+    }
+    let problem = serde_json_core::from_slice::<Problem>(body);
+    problem.ok().map(|(problem, _)| problem.refused)
+}
+
+/// Refuses text whose nesting would cost stack before it is found to be no message.
+pub(crate) fn check_depth(text: &[u8]) -> Result<(), Rejection> {
+    if is_deep(text) {
+        Err(Rejection::Undecodable)
+    } else {
+        Ok(())
+    }
+}
+
+fn is_deep(text: &[u8]) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    for &c in text {
+        match c {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > JSON_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Messages on a way that does not work, and far ends that do not.
+
+use std::time::Duration;
+use std::vec::Vec;
+
+use super::super::{Actor, FarEnd, Rig, Subject, command, credentials, report, soon, target};
+use super::{hear, sequences};
+use crate::contract::{Event, Link};
+use crate::failure::{Failure, Misconduct};
+
+/// Promise 4.
+pub async fn a_message_that_was_not_handled_comes_again<S: Subject>() {
+    let Some(Rig {
+        mut link,
+        mut far,
+        way,
+        ..
+    }) = S::start().await
+    else {
+        return;
+    };
+    far.admit(&credentials(1)).await;
+    let mut actor = Actor::new(&mut link, &way, credentials(1));
+    actor.until("the connection", |actor| actor.up).await;
+    far.say(&command(1), 0).await;
+    actor.until("the command", |actor| actor.acted == [1]).await;
+    // The power went before the command was handled: nothing of it was stored.
+    way.cut();
+    actor.acted.clear();
+    while actor.up {
+        soon("the connection is gone", actor.step()).await;
+    }
+    actor.acted.clear();
+    way.mend();
+    actor
+        .until("the command again", |actor| actor.acted == [1])
+        .await;
+}
+
+/// Promises 3, 4 and 5, at every step of the protocol.
+pub async fn a_connection_cut_at_any_byte_loses_nothing<S: Subject>() {
+    let Some(Rig {
+        mut link,
+        mut far,
+        way,
+        ..
+    }) = S::start().await
+    else {
+        return;
+    };
+    far.admit(&credentials(1)).await;
+    let mut actor = Actor::new(&mut link, &way, credentials(1));
+    let mut heard = Vec::new();
+    round(&mut actor, &mut far, 0, &mut heard).await;
+    let before = way.passed();
+    round(&mut actor, &mut far, 1, &mut heard).await;
+    let bytes = way.passed() - before;
+    assert!(bytes > 50, "a round is more than {bytes} bytes");
+
+    for cut in 0..S::CUTS {
+        way.cut_after(cut * bytes / S::CUTS);
+        let number = u32::try_from(cut + 2).expect("few cuts");
+        round(&mut actor, &mut far, number, &mut heard).await;
+        way.mend();
+    }
+    let rounds = S::CUTS + 2;
+    assert_eq!(
+        actor.acted,
+        (1..=rounds).collect::<Vec<_>>(),
+        "each command once, in order"
+    );
+    heard.dedup();
+    let expected: Vec<u32> = (0..u32::try_from(rounds).expect("few")).collect();
+    assert_eq!(
+        heard, expected,
+        "each report, repeated at most in its place"
+    );
+}
+
+/// Connects, sends one report, takes one command, leaves.
+async fn round<L: Link>(
+    actor: &mut Actor<'_, L>,
+    far: &mut impl FarEnd,
+    number: u32,
+    heard: &mut Vec<u32>,
+) {
+    let id = u64::from(number) + 1;
+    far.say(&command(id), 0).await;
+    actor.pending = Some(report(number));
+    let done = |actor: &Actor<'_, L>| actor.pending.is_none() && actor.acted.last() == Some(&id);
+    actor.until("a round", done).await;
+    heard.extend(sequences(&hear(far, 1).await));
+    actor.leave().await;
+}
+
+/// The other side is gone and nothing says so.
+pub async fn a_half_open_connection_is_noticed<S: Subject>() {
+    let Some(Rig {
+        mut link,
+        mut far,
+        way,
+        ..
+    }) = S::start().await
+    else {
+        return;
+    };
+    far.admit(&credentials(1)).await;
+    let mut actor = Actor::new(&mut link, &way, credentials(1));
+    actor.until("the connection", |actor| actor.up).await;
+    way.freeze();
+    while actor.up {
+        soon("the silence is noticed", actor.step()).await;
+    }
+    let last = actor.failures.last();
+    assert!(matches!(last, Some(Failure::Unreachable(_))), "{last:?}");
+    // And with a message on its way, its sender is told.
+    actor.pending = Some(report(1));
+    actor.connect();
+    actor.push();
+    let failures = actor.failures.len();
+    while actor.failures.len() < failures + 2 {
+        soon("the sender is told", actor.step()).await;
+    }
+    way.mend();
+    actor
+        .until("the report is sent", |actor| actor.pending.is_none())
+        .await;
+}
+
+/// A few kilobytes a second are enough.
+pub async fn a_slow_way_still_delivers<S: Subject>() {
+    let Some(Rig {
+        mut link,
+        mut far,
+        way,
+        ..
+    }) = S::start().await
+    else {
+        return;
+    };
+    far.admit(&credentials(1)).await;
+    way.slow();
+    far.say(&target(&[1; 1000], &[2; 3000]), 1).await;
+    let mut actor = Actor::new(&mut link, &way, credentials(1));
+    actor.pending = Some(report(1));
+    let done = |actor: &Actor<'_, S::Link>| actor.pending.is_none() && !actor.targets.is_empty();
+    actor.until("both messages", done).await;
+    assert_eq!(
+        actor.connections, 1,
+        "nothing was given up: {:?}",
+        actor.failures
+    );
+}
+
+/// Promise 8.
+pub async fn a_device_that_takes_nothing_holds_the_fleet_back<S: Subject>() {
+    let Some(Rig {
+        mut link,
+        mut far,
+        way,
+        ..
+    }) = S::start().await
+    else {
+        return;
+    };
+    far.admit(&credentials(1)).await;
+    let mut actor = Actor::new(&mut link, &way, credentials(1));
+    actor.until("the connection", |actor| actor.up).await;
+    for id in 1..=50 {
+        far.say(&command(id), 0).await;
+    }
+    // Long enough for all of them to arrive if nothing held them back.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    actor
+        .until("the commands", |actor| actor.acted.len() >= 50)
+        .await;
+    assert_eq!(actor.acted, (1..=50).collect::<Vec<_>>());
+}
+
+/// Promise 9.
+pub async fn rubbish_is_named_and_the_link_recovers<S: Subject>() {
+    let Some(Rig {
+        mut link,
+        mut far,
+        way,
+        ..
+    }) = S::start().await
+    else {
+        return;
+    };
+    far.admit(&credentials(1)).await;
+    Actor::new(&mut link, &way, credentials(1))
+        .until("the connection", |actor| actor.up)
+        .await;
+    for (position, rubbish) in S::rubbish().iter().enumerate() {
+        far.say_raw(rubbish).await;
+        loop {
+            match soon("the rubbish is named", link.next()).await {
+                Event::Rejected(_) => break,
+                Event::Down(Failure::Misbehaved(Misconduct::Garbage | Misconduct::Length)) => break,
+                Event::Message(_) | Event::Up { .. } => {}
+                other => panic!("rubbish {position} became {other:?}"),
+            }
+        }
+        let id = position as u64 + 1;
+        far.say(&command(id), 0).await;
+        let mut actor = Actor::new(&mut link, &way, credentials(1));
+        actor
+            .acted
+            .extend((position > 0).then_some(position as u64));
+        actor
+            .until("a command after rubbish", |actor| {
+                actor.acted.last() == Some(&id)
+            })
+            .await;
+    }
+}
