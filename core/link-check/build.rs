@@ -1,30 +1,68 @@
-//! Signs the documents that the weighed program verifies, with keys made of fixed bytes.
+//! Makes what the weighed program receives: signed documents and messages, with keys made of fixed bytes.
 
 use std::path::Path;
 
 use ed25519_dalek::{Signer, SigningKey};
+use lightship_core::Agent;
 use lightship_core::id::{Digest, KeyId, Name, PublicKey, Uuid, Version};
-use lightship_core::target::{Artifact, Component, Health, Kind, Mode, Strategy};
-use lightship_core::time::UnixTime;
+use lightship_core::record::Saved;
+use lightship_core::target::{After, Artifact, Component, Condition, Health, Kind, Mode, Strategy};
+use lightship_core::time::{Instant, UnixTime};
 use lightship_core::trust::{
     AssignmentHead, ReleaseHead, RoleKeys, Root, encode_assignment, encode_release, encode_root,
     seal,
 };
+use lightship_core::wire::{Blob, Command, Down, KeyKind, Order, Registered, SignedTarget, encode};
+
+#[path = "src/device.rs"]
+mod device;
 
 const ISSUED: UnixTime = UnixTime(1_700_000_000);
 const EXPIRES: UnixTime = UnixTime(1_900_000_000);
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/device.rs");
     println!("cargo::rerun-if-changed=memory.x");
     let [root_key, release_key, director_key] = [1, 2, 3].map(|n| SigningKey::from_bytes(&[n; 32]));
-    let release = payload(|out| encode_release(&release_head(), &[firmware()], out));
-    let assignment = payload(|out| encode_assignment(&assignment_head(&release), &[], out));
-    let keys = [&root_key, &release_key, &director_key].map(public);
-    let root = payload(|out| encode_root(&root(keys), out));
-    write("root.bin", &sealed(&root, &root_key));
-    write("release.bin", &sealed(&release, &release_key));
-    write("assignment.bin", &sealed(&assignment, &director_key));
+    let root = root([&root_key, &release_key, &director_key].map(public));
+    let uuid = uuid(&root);
+    let root = sealed(&payload(|out| encode_root(&root, out)), &root_key);
+    let release = payload(|out| encode_release(&release_head(), &components(), out));
+    let head = assignment_head(uuid, &release);
+    let assignment = payload(|out| encode_assignment(&head, &[(0, Digest([4; 32]))], out));
+    let (assignment, release) = (
+        sealed(&assignment, &director_key),
+        sealed(&release, &release_key),
+    );
+    write("root.bin", &root);
+    write(
+        "registered.bin",
+        &message(&Down::Registered(Registered { uuid, tunnel: None })),
+    );
+    let command = Command {
+        id: 1,
+        order: Order::Rotate(KeyKind::Api),
+    };
+    write("rotate.bin", &message(&Down::Command(command)));
+    let (assignment, release) = (Blob::Raw(&assignment), Blob::Raw(&release));
+    write(
+        "target.bin",
+        &message(&Down::Target(SignedTarget {
+            assignment,
+            release,
+        })),
+    );
+}
+
+/// Who the device will be: its own doing, but always the same from the same seed.
+fn uuid(root: &Root) -> Uuid {
+    let config = device::config(root.clone()).expect("names");
+    let agent =
+        Agent::<{ device::COMPONENTS }>::new(config, Saved::default(), device::SEED, Instant::BOOT);
+    agent
+        .uuid()
+        .expect("a device with a provisioning key makes its identity at once")
 }
 
 fn root(keys: [PublicKey; 3]) -> Root {
@@ -46,8 +84,8 @@ fn root(keys: [PublicKey; 3]) -> Root {
 
 fn release_head() -> ReleaseHead {
     ReleaseHead {
-        product: name("blinker"),
-        device_type: name("cortex-m3-sf2"),
+        product: name(device::PRODUCT),
+        device_type: name(device::DEVICE_TYPE),
         version: Version::new("1.2.3").expect("a version"),
         security_version: 1,
         floor: 1,
@@ -56,9 +94,9 @@ fn release_head() -> ReleaseHead {
     }
 }
 
-fn assignment_head(release: &[u8]) -> AssignmentHead {
+fn assignment_head(device: Uuid, release: &[u8]) -> AssignmentHead {
     AssignmentHead {
-        device: Uuid([7; 16]),
+        device,
         counter: 1,
         issued: ISSUED,
         expires: EXPIRES,
@@ -68,21 +106,37 @@ fn assignment_head(release: &[u8]) -> AssignmentHead {
     }
 }
 
-fn firmware() -> Component {
-    Component {
-        name: name("app"),
-        kind: Kind::Firmware,
-        artifact: Artifact {
-            digest: Digest::of(b"app"),
-            size: 4096,
-        },
-        spec: Digest::of(b""),
-        settings: None,
-        mode: Mode::Service,
-        strategy: Strategy::DownloadThenKill,
-        health: Health::default(),
-        after: Default::default(),
-    }
+/// As many as the device has room for, each with its own strategy, each waiting for the one before it.
+fn components() -> [Component; device::COMPONENTS] {
+    let strategies = [
+        Strategy::DownloadThenKill,
+        Strategy::KillThenDownload,
+        Strategy::DeleteThenDownload,
+        Strategy::HandOver,
+    ];
+    let mut position = 0;
+    strategies.map(|strategy| {
+        let before = u8::checked_sub(position, 1);
+        let after = before.map(|component| After {
+            component,
+            condition: Condition::Healthy,
+        });
+        position += 1;
+        Component {
+            name: name(&format!("part-{position}")),
+            kind: Kind::Container,
+            artifact: Artifact {
+                digest: Digest([position; 32]),
+                size: 4096,
+            },
+            spec: Digest([0; 32]),
+            settings: None,
+            mode: Mode::Service,
+            strategy,
+            health: Health::default(),
+            after: after.into_iter().collect(),
+        }
+    })
 }
 
 fn name(text: &str) -> Name {
@@ -103,6 +157,13 @@ fn payload<E: std::fmt::Debug>(write: impl FnOnce(&mut [u8]) -> Result<usize, E>
 fn sealed(document: &[u8], key: &SigningKey) -> Vec<u8> {
     let signature = (KeyId::of(&public(key)), key.sign(document).to_bytes());
     payload(|out| seal(document, &[signature], out))
+}
+
+fn message(message: &Down<'_>) -> Vec<u8> {
+    let mut out = [0; 4096];
+    encode(message, &mut out)
+        .expect("the message fits")
+        .to_vec()
 }
 
 fn write(name: &str, bytes: &[u8]) {

@@ -256,6 +256,8 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             cx.note(Note::TrialStarted(release));
             cx.changed(Record::State);
             self.trial_since = Some(cx.now);
+            // That the fleet was reached before says nothing about what is tried.
+            self.reached = false;
             return None;
         }
         self.begin(cx, step)

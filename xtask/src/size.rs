@@ -98,7 +98,8 @@ fn weigh_all(root: &Path) -> Vec<(&'static str, Result<()>)> {
 
 struct Found {
     weight: Weight,
-    stack: Option<u64>,
+    /// How deep the stack went, if that was looked at; the program says itself when it did not do its work.
+    stack: Result<Option<u64>>,
 }
 
 fn measure(root: &Path, row: &Row, built: &mut BTreeMap<&'static str, Programs>) -> Result<Found> {
@@ -156,9 +157,13 @@ fn stack(root: &Path, row: &Row) -> Result<u64> {
 
 fn judge(row: &Row, found: Found) -> Result<()> {
     let Found { weight, stack } = found;
-    let stack = stack.map_or("-".to_owned(), |bytes| bytes.to_string());
+    let depth = match &stack {
+        Ok(Some(bytes)) => bytes.to_string(),
+        Ok(None) => "-".to_owned(),
+        Err(_) => "failed".to_owned(),
+    };
     println!(
-        "{:<32} {:>8} {:>8} {:>8} {:>8} {stack:>8}",
+        "{:<32} {:>8} {:>8} {:>8} {:>8} {depth:>8}",
         row.name, weight.flash, row.flash, weight.ram, row.ram
     );
     if weight.flash > row.flash {

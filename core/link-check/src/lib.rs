@@ -5,8 +5,10 @@
 
 use core::panic::PanicInfo;
 
+pub mod device;
 #[cfg(feature = "measure")]
 mod measure;
+pub mod received;
 
 /// Runs `program` and ends; with the feature `measure` says over semihosting how many bytes of stack it took.
 pub fn run(program: impl FnOnce() -> bool) -> ! {
