@@ -9,7 +9,7 @@ use crate::action::Action;
 use crate::context::{Backoff, Context};
 use crate::event::Event;
 use crate::id::{Name, ProvisioningKey, PublicKey, Uuid};
-use crate::limits::{CLOCK_BOOT_STEP_S, ORDERS};
+use crate::limits::{CLOCK_BOOT_STEP_S, CLOCK_FIRST_S, ORDERS};
 use crate::link::Link;
 use crate::note::Note;
 use crate::plan::{Instance, Lock};
@@ -124,7 +124,11 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         let mut clock = clock.unwrap_or_default();
         clock.boots = clock.boots.saturating_add(1);
         clock.floor = clock.floor.max(trust.time_floor);
-        clock.handshake = UnixTime(clock.handshake.0.max(clock.floor.0) + CLOCK_BOOT_STEP_S);
+        let handshake = clock
+            .handshake
+            .0
+            .max(config.root.issued.0.min(CLOCK_FIRST_S));
+        clock.handshake = UnixTime(handshake.saturating_add(CLOCK_BOOT_STEP_S));
         cx.changed(Record::Clock);
         let mut reconcile = Reconcile::new(state);
         if is_state_lost {

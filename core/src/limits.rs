@@ -55,3 +55,5 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(90);
 pub const CLOCK_SAVE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Seconds by which the tunnel's time floor is raised at each boot, so that a handshake is always newer than the last (WireGuard paper, section 5.1).
 pub const CLOCK_BOOT_STEP_S: u64 = 2 * 24 * 3600;
+/// Latest time, in Unix seconds, that the first handshake takes from the first root: the year 2100, so that a nonsensical one leaves room to count.
+pub const CLOCK_FIRST_S: u64 = 4_102_444_800;

@@ -56,7 +56,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             let elapsed_s = (self.cx.now - self.clock_saved_at).as_millis() / 1000;
             self.clock_saved_at = self.cx.now;
             self.clock.floor = self.clock.floor.max(wall);
-            self.clock.handshake.0 = self.clock.handshake.0.max(wall.0).saturating_add(elapsed_s);
+            self.clock.handshake.0 = self.clock.handshake.0.saturating_add(elapsed_s);
             self.cx.changed(Record::Clock);
         }
         if self.trust.is_frozen(Some(wall)) && !self.reporter.frozen {
@@ -253,10 +253,11 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     }
 
     /// Later than any handshake of this life and of those before.
+    ///
+    /// It counts by itself: were it raised by what documents say of the time, a thief of the director's key could push it to its end and cut the device off for ever.
     fn handshake_floor(&self) -> UnixTime {
-        let elapsed = self.cx.now - self.clock_saved_at;
-        let floor = self.clock.handshake.0 + elapsed.as_millis() / 1000;
-        UnixTime(floor.max(self.wall().0))
+        let elapsed_s = (self.cx.now - self.clock_saved_at).as_millis() / 1000;
+        UnixTime(self.clock.handshake.0.saturating_add(elapsed_s))
     }
 
     fn message(&mut self, cargo: Cargo) -> Up {

@@ -31,7 +31,8 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
 
     /// The time, at least.
     pub(super) fn wall(&self) -> UnixTime {
-        UnixTime(self.wall.0 + (self.cx.now - self.wall_at).as_millis() / 1000)
+        let elapsed_s = (self.cx.now - self.wall_at).as_millis() / 1000;
+        UnixTime(self.wall.0.saturating_add(elapsed_s))
     }
 
     pub(super) fn clock_set(&mut self, time: UnixTime) {
@@ -268,9 +269,23 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         let Some(state) = self.judge_with(|trust| trust.accept_root(document)) else {
             return;
         };
+        let forgets_time = state.time_floor < self.trust.time_floor;
         self.trust = state;
         self.cx.changed(Record::Trust);
         self.cx.note(Note::RootTrusted(self.trust.root.version));
+        if forgets_time {
+            self.forget_time();
+        }
+    }
+
+    /// The keys that told the time are no longer trusted, and so neither is the time.
+    ///
+    /// Handshakes of the tunnel still bear later timestamps than before.
+    fn forget_time(&mut self) {
+        self.wall = self.trust.time_floor;
+        self.wall_at = self.cx.now;
+        self.clock.floor = self.wall;
+        self.cx.changed(Record::Clock);
     }
 
     /// A command is remembered before it is carried out, so that a restart does not lead to the next.

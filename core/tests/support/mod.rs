@@ -15,6 +15,7 @@ use lightship_core::trust::*;
 use lightship_core::wire::*;
 use lightship_core::*;
 
+pub mod fleet;
 pub mod script;
 
 pub const DAY: u64 = 24 * 3600;

@@ -54,8 +54,13 @@ pub struct Device {
     pub last_key: Option<ApiKey>,
     /// Whether records can be saved.
     pub storage_works: bool,
-    /// Stop, as if power went, after so many more actions.
+    /// Whether records are saved, and said to be, only when there is nothing else to do.
+    pub storage_is_slow: bool,
+    saving: Vec<(Record, Vec<u8>)>,
+    /// Power goes after so many more actions.
     pub cut_after: Option<usize>,
+    /// Whether the last action is still carried out, though nobody hears of it.
+    pub cut_late: bool,
     /// Actions so far.
     pub actions: usize,
     pub wants_reboot: bool,
@@ -97,7 +102,10 @@ impl Device {
             refused_keys: BTreeSet::new(),
             last_key: None,
             storage_works: true,
+            storage_is_slow: false,
+            saving: Vec::new(),
             cut_after: None,
+            cut_late: false,
             actions: 0,
             wants_reboot: false,
             verbose: true,
@@ -112,6 +120,7 @@ impl Device {
         next.online = self.online;
         next.refused_keys = self.refused_keys;
         next.storage_works = self.storage_works;
+        next.storage_is_slow = self.storage_is_slow;
         next.out = self.out;
         next.actions = self.actions;
         next.say("-- restart --");
@@ -141,7 +150,16 @@ impl Device {
     pub fn run(&mut self) -> Result<Option<Instant>, Cut> {
         for _ in 0..10_000 {
             let (line, answers) = match self.agent.poll() {
-                Step::Wait { until, .. } => return Ok(until),
+                Step::Wait { until, .. } => match self.saving.pop() {
+                    None => return Ok(until),
+                    Some((kind, bytes)) => {
+                        self.disk.records.insert(kind as usize, bytes);
+                        (
+                            "..saved".into(),
+                            Some(vec![Event::RecordStored(kind, Ok(()))]),
+                        )
+                    }
+                },
                 Step::Note(note) => (format!("* {note:?}"), None),
                 Step::Act(action) => {
                     self.actions += 1;
@@ -154,6 +172,7 @@ impl Device {
                         refused_keys: &self.refused_keys,
                         last_key: &mut self.last_key,
                         storage_works: self.storage_works,
+                        saving: self.storage_is_slow.then_some(&mut self.saving),
                         wants_reboot: &mut self.wants_reboot,
                     };
                     let dies = self.cut_after == Some(0);
@@ -280,13 +299,14 @@ struct World<'a> {
     refused_keys: &'a BTreeSet<ApiKey>,
     last_key: &'a mut Option<ApiKey>,
     storage_works: bool,
+    saving: Option<&'a mut Vec<(Record, Vec<u8>)>>,
     wants_reboot: &'a mut bool,
 }
 
 impl World<'_> {
     fn carry_out(&mut self, action: &Action<'_>) -> Vec<Event<'static>> {
         match action {
-            Action::StoreRecord(record) => vec![self.store(record)],
+            Action::StoreRecord(record) => self.store(record),
             Action::CreateKey(slot) => {
                 vec![Event::KeyCreated(*slot, Ok(PublicKey([slot + 100; 32])))]
             }
@@ -296,6 +316,9 @@ impl World<'_> {
             }
             Action::Connect(credentials) => vec![self.connect(credentials)],
             Action::Send(id, message) => {
+                if let Up::Report(report) = message {
+                    self.check_truth(report);
+                }
                 self.sent.push_back(message.clone());
                 vec![Event::Sent(*id, Ok(()))]
             }
@@ -360,6 +383,26 @@ impl World<'_> {
         }
     }
 
+    /// What is reported must already be saved.
+    fn check_truth(&self, report: &Report) {
+        let bytes = self.disk.records.get(&(Record::State as usize));
+        let saved = bytes.map(|bytes| record::decode::<record::State<COMPONENTS>>(bytes));
+        let saved = saved
+            .transpose()
+            .expect("it reads back")
+            .unwrap_or_default();
+        let committed = saved.committed.as_ref().map(|target| target.release);
+        let rejected = saved.rejected.map(|rejected| rejected.release);
+        assert!(
+            report.unsaved || report.committed == committed,
+            "{report:?}"
+        );
+        assert!(
+            report.unsaved || report.rejected.map(|r| r.release) == rejected,
+            "{report:?}"
+        );
+    }
+
     fn fault(&self, component: &Component) -> Option<Fault> {
         self.faults.get(&component.artifact.digest).copied()
     }
@@ -370,16 +413,24 @@ impl World<'_> {
         Ok(())
     }
 
-    fn store(&mut self, record: &record::RecordRef<'_>) -> Event<'static> {
+    fn store(&mut self, record: &record::RecordRef<'_>) -> Vec<Event<'static>> {
         let kind = record.kind();
         if !self.storage_works {
-            return Event::RecordStored(kind, Err(Failure::Storage));
+            return vec![Event::RecordStored(kind, Err(Failure::Storage))];
         }
         let mut bytes = vec![0; limits::RECORD_BYTES];
         let len = record.encode(&mut bytes).expect("it fits");
         bytes.truncate(len);
-        self.disk.records.insert(kind as usize, bytes);
-        Event::RecordStored(kind, Ok(()))
+        match &mut self.saving {
+            Some(saving) => {
+                saving.push((kind, bytes));
+                vec![]
+            }
+            None => {
+                self.disk.records.insert(kind as usize, bytes);
+                vec![Event::RecordStored(kind, Ok(()))]
+            }
+        }
     }
 
     fn connect(&mut self, credentials: &Credentials<'_>) -> Event<'static> {

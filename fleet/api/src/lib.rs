@@ -9,6 +9,7 @@ mod problem;
 mod provisioning_key;
 mod release;
 mod role;
+pub mod sign;
 mod time;
 mod token;
 mod user;

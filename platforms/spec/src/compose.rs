@@ -36,6 +36,7 @@ use crate::problem::{Collector, Problems};
 use crate::yaml;
 
 pub use labels::LOCK_FILES;
+pub use quantity::duration_ms;
 
 /// More services than this are refused: a release has no room for more components.
 pub const MAX_SERVICES: usize = 32;

@@ -16,6 +16,8 @@ mod note;
 mod path;
 mod peer;
 mod shared;
+#[cfg(test)]
+mod simulation;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

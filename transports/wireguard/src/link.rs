@@ -431,7 +431,9 @@ impl Link {
         let interval = u64::from(self.interval_s()?) * SECOND;
         if self.keep_alive == KeepAlive::Learned && self.works {
             if self.learner.overdue(now) {
-                return self.ping(now, Ping::Hold, buffer);
+                // The mapping is gone, most likely, so the hub has to hear who is at the new one.
+                self.handshake_at = Some(now);
+                return None;
             }
             if self.learner.is_probing() {
                 return None;

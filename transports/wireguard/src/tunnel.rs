@@ -5,6 +5,7 @@
 
 mod in_process;
 mod stream;
+mod system;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,13 +16,18 @@ use tokio::sync::broadcast;
 
 use self::in_process::InProcess;
 pub use self::stream::{TunnelListener, TunnelStream};
-use crate::engine::UnusableKey;
+use self::system::System;
+use crate::engine::{UnusableKey, engine};
 pub use crate::link::{KeepAlive, KeySet, LinkNote};
 use crate::stack::Buffers;
 
 /// Who carries the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
+    /// The kernel's WireGuard: the fastest; needs root and the module.
+    Kernel,
+    /// A user-space tunnel in this process on a TUN device: needs root and `/dev/net/tun`.
+    Tun,
     /// A TCP/IP stack inside this process: needs no right at all, and only this process can use the tunnel.
     InProcess,
 }
@@ -70,12 +76,29 @@ pub enum TunnelError {
     /// No UDP socket.
     #[error("cannot open a udp socket")]
     Socket(#[source] io::Error),
+    /// No interface.
+    #[error("no {backend:?} tunnel on this machine")]
+    Interface {
+        /// The back end that was tried last.
+        backend: Backend,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The list of back ends is empty.
+    #[error("no back end was allowed")]
+    NoBackend,
 }
 
 /// A running tunnel; clones are handles of the same one, which ends when the last is dropped.
 #[derive(Clone)]
 pub struct Tunnel {
-    inner: Arc<InProcess>,
+    carrier: Carrier,
+}
+
+#[derive(Clone)]
+enum Carrier {
+    InProcess(Arc<InProcess>),
+    System(Arc<System>, Backend),
 }
 
 impl Tunnel {
@@ -84,62 +107,126 @@ impl Tunnel {
     /// # Errors
     /// When the keys are unusable, or not even a socket can be had.
     pub async fn open(config: TunnelConfig) -> Result<Self, TunnelError> {
-        Ok(Self {
-            inner: Arc::new(InProcess::open(config)?),
-        })
+        Self::open_with(config, &[Backend::Kernel, Backend::Tun, Backend::InProcess]).await
+    }
+
+    /// Opens a tunnel with the first of these back ends that this machine allows.
+    ///
+    /// # Errors
+    /// When the keys are unusable; otherwise what the last back end lacked.
+    pub async fn open_with(
+        config: TunnelConfig,
+        backends: &[Backend],
+    ) -> Result<Self, TunnelError> {
+        for keys in std::iter::once(&config.keys).chain(&config.pending) {
+            engine(&keys.secret, &keys.hub, &keys.preshared)?;
+        }
+        let mut refused = TunnelError::NoBackend;
+        for backend in backends {
+            let opened = match backend {
+                Backend::InProcess => InProcess::open(config.clone())
+                    .map(|tunnel| Carrier::InProcess(Arc::new(tunnel))),
+                Backend::Kernel | Backend::Tun => System::open(&config, *backend)
+                    .await
+                    .map(|tunnel| Carrier::System(Arc::new(tunnel), *backend))
+                    .map_err(|source| TunnelError::Interface {
+                        backend: *backend,
+                        source,
+                    }),
+            };
+            match opened {
+                Ok(carrier) => return Ok(Self { carrier }),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 
     /// Who carries the packets.
     pub fn backend(&self) -> Backend {
-        Backend::InProcess
+        match &self.carrier {
+            Carrier::InProcess(_) => Backend::InProcess,
+            Carrier::System(_, backend) => *backend,
+        }
+    }
+
+    /// The name of the network interface, where there is one.
+    pub fn interface(&self) -> Option<String> {
+        match &self.carrier {
+            Carrier::InProcess(_) => None,
+            Carrier::System(tunnel, _) => Some(tunnel.interface()),
+        }
     }
 
     /// Connects to a port of the hub. Waits for the hub if it does not answer, so give it a time limit.
     ///
+    /// The buffers are those of the stack inside the process; the operating system chooses its own.
+    ///
     /// # Errors
     /// [`io::ErrorKind::ConnectionRefused`] when nobody listens there, [`io::ErrorKind::QuotaExceeded`] with too many connections open.
     pub async fn dial(&self, port: u16, buffers: Buffers) -> io::Result<TunnelStream> {
-        self.inner
-            .dial(port, buffers)
-            .await
-            .map(TunnelStream::in_process)
+        match &self.carrier {
+            Carrier::InProcess(tunnel) => tunnel
+                .dial(port, buffers)
+                .await
+                .map(TunnelStream::in_process),
+            Carrier::System(tunnel, _) => tunnel.dial(port).await.map(TunnelStream::system),
+        }
     }
 
-    /// Accepts connections of the hub to a port of this device.
+    /// Accepts connections of the hub, and of nobody else, to a port of this device.
     ///
     /// # Errors
     /// [`io::ErrorKind::AddrInUse`] when the port has a listener.
     pub async fn listen(&self, port: u16, buffers: Buffers) -> io::Result<TunnelListener> {
-        self.inner
-            .listen(port, buffers)
-            .map(TunnelListener::in_process)
+        match &self.carrier {
+            Carrier::InProcess(tunnel) => {
+                tunnel.listen(port, buffers).map(TunnelListener::in_process)
+            }
+            Carrier::System(tunnel, _) => tunnel.listen(port).await.map(TunnelListener::system),
+        }
     }
 
     /// Changes to other keys while running: store them as pending and announce them to the hub first.
     ///
     /// [`LinkNote::KeysConfirmed`] tells when they are in force; until then the old ones still work.
     pub fn offer_keys(&self, keys: KeySet) -> Result<(), UnusableKey> {
-        self.inner.offer_keys(keys)
+        match &self.carrier {
+            Carrier::InProcess(tunnel) => tunnel.offer_keys(keys),
+            Carrier::System(tunnel, _) => tunnel.offer_keys(keys),
+        }
     }
 
     /// The hub's UDP address has changed.
     pub fn move_hub(&self, hub: SocketAddr) {
-        self.inner.move_hub(hub);
+        match &self.carrier {
+            Carrier::InProcess(tunnel) => tunnel.move_hub(hub),
+            Carrier::System(tunnel, _) => tunnel.move_hub(hub),
+        }
     }
 
     /// This device is in another network.
     pub fn network_changed(&self) {
-        self.inner.network_changed();
+        match &self.carrier {
+            Carrier::InProcess(tunnel) => tunnel.network_changed(),
+            Carrier::System(tunnel, _) => tunnel.network_changed(),
+        }
     }
 
     /// What is known of the tunnel.
     pub fn stats(&self) -> TunnelStats {
-        self.inner.stats()
+        match &self.carrier {
+            Carrier::InProcess(tunnel) => tunnel.stats(),
+            Carrier::System(tunnel, _) => tunnel.stats(),
+        }
     }
 
     /// What happens from now on.
     pub fn notes(&self) -> broadcast::Receiver<LinkNote> {
-        self.inner.notes()
+        match &self.carrier {
+            Carrier::InProcess(tunnel) => tunnel.notes(),
+            Carrier::System(tunnel, _) => tunnel.notes(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) const CPUS: &str = "a number of CPUs such as 0.5, at most 1000";
 pub(crate) const MODE: &str = "octal permission bits such as 0440";
 
 /// `1h2m3.5s`, `250ms`, `10us`; whole milliseconds, rounded up. A bare number means seconds.
-pub(crate) fn duration_ms(text: &str) -> Option<u64> {
+pub fn duration_ms(text: &str) -> Option<u64> {
     if let Ok(seconds) = text.parse::<u32>() {
         return Some(u64::from(seconds) * 1000);
     }

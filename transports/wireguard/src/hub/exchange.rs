@@ -14,8 +14,7 @@ use super::note::Note;
 use super::path::{self, Keys};
 use super::peer::{Kind, Peer, Started};
 use super::{Door, Outlet, enrolment};
-use crate::engine::{Now, Ticks, UnusableKey};
-use crate::entropy::Os;
+use crate::engine::{EntropySource, Now, Ticks, UnusableKey};
 use crate::keys::{PresharedKey, PublicKey};
 use crate::limits;
 use crate::ping::Ping;
@@ -47,6 +46,7 @@ pub(super) struct Exchange {
     pub(super) arrivals: Vec<Arrival>,
     pub(super) notes: Vec<Note>,
     scratch: Box<[u8; limits::DATAGRAM]>,
+    chance: Box<dyn EntropySource + Send>,
 }
 
 /// Why a device was not added or changed.
@@ -67,7 +67,11 @@ pub enum PeerError {
 }
 
 impl Exchange {
-    pub(super) fn new(address: Ipv4Addr, guest_address: Ipv4Addr) -> Self {
+    pub(super) fn new(
+        address: Ipv4Addr,
+        guest_address: Ipv4Addr,
+        chance: Box<dyn EntropySource + Send>,
+    ) -> Self {
         Self {
             address,
             locals: Locals::default(),
@@ -85,6 +89,7 @@ impl Exchange {
             arrivals: Vec::new(),
             notes: Vec::new(),
             scratch: Box::new([0; limits::DATAGRAM]),
+            chance,
         }
     }
 
@@ -179,7 +184,7 @@ impl Exchange {
     pub(super) fn stack(&mut self, now: Now, id: u64) -> Option<(u64, &mut Stack)> {
         let address = self.address;
         let peer = self.peers.get_mut(&id)?;
-        let stack = peer.stack_mut(address, now.ticks);
+        let stack = peer.stack_mut(address, now.ticks, &mut *self.chance);
         Some(stack)
     }
 
@@ -264,7 +269,10 @@ impl Exchange {
         datagram: &[u8],
         outlet: &mut dyn Outlet,
     ) -> Option<u64> {
-        let (hub, device) = match self.locals.knock(now, door, from, datagram) {
+        let (hub, device) = match self
+            .locals
+            .knock(now, door, from, datagram, &mut *self.chance)
+        {
             Knock::Stranger => {
                 self.counters.strangers += 1;
                 return None;
@@ -367,7 +375,7 @@ impl Exchange {
                 false,
                 datagram,
                 &mut self.scratch[..],
-                &mut Os,
+                &mut *self.chance,
             ) {
                 Ok(Received::Reply(wire)) => {
                     let Some(session) = path::sender(wire) else {
@@ -414,7 +422,7 @@ impl Exchange {
             false,
             datagram,
             &mut self.scratch[..],
-            &mut Os,
+            &mut *self.chance,
         ) {
             Err(error) => {
                 self.counters.refusal(error);
@@ -548,7 +556,7 @@ impl Exchange {
             Kind::Device => &self.ports,
             Kind::Guest { .. } => &self.guest_ports,
         };
-        let (_, stack) = peer.stack_mut(self.address, now.ticks);
+        let (_, stack) = peer.stack_mut(self.address, now.ticks, &mut *self.chance);
         stack.receive(now.ticks, packet, ports);
     }
 
@@ -559,12 +567,12 @@ impl Exchange {
         };
         let mut started = Vec::new();
         for packet in peer.take_waiting() {
-            started.extend(peer.send(now, packet, outlet));
+            started.extend(peer.send(now, packet, outlet, &mut *self.chance));
         }
         if let Some(mut stack) = peer.stack.take() {
             stack.poll(now.ticks);
             while let Some(packet) = stack.emit() {
-                started.extend(peer.send(now, packet, outlet));
+                started.extend(peer.send(now, packet, outlet, &mut *self.chance));
             }
             while let Some((socket, port)) = stack.accept() {
                 let stream = StreamId {
@@ -583,6 +591,16 @@ impl Exchange {
         }
         self.set_timer(now.ticks, id);
         self.note_sessions(id, started);
+    }
+
+    /// How many sessions, places and timers are kept.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+        (
+            self.by_session.len(),
+            self.by_endpoint.len(),
+            self.timers.len(),
+        )
     }
 
     /// When [`Self::expire`] has something to do.
@@ -608,7 +626,7 @@ impl Exchange {
                 continue;
             }
             peer.echo(now.ticks, outlet);
-            let started = peer.poll_engines(now, outlet);
+            let started = peer.poll_engines(now, outlet, &mut *self.chance);
             self.note_sessions(id, started);
             self.settle(now, id, outlet);
         }

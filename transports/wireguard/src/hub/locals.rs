@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use wireguard_sans_io::{CookieChecker, HandshakeGate};
+use wireguard_sans_io::{CookieChecker, EntropySource, HandshakeGate};
 
 use super::Door;
 use super::anonymous;
 use super::guard::Guard;
 use crate::engine::{Now, UnusableKey, engine};
-use crate::entropy::Os;
 use crate::keys::{PresharedKey, PublicKey, SecretKey};
 use crate::limits;
 
@@ -127,6 +126,7 @@ impl Locals {
         door: Door,
         from: SocketAddr,
         datagram: &[u8],
+        chance: &mut dyn EntropySource,
     ) -> Knock {
         let guard = match door {
             Door::Fleet => &mut self.fleet,
@@ -142,7 +142,7 @@ impl Locals {
         {
             match local
                 .cookies
-                .gate(now, &remote, rush, datagram, &mut reply, &mut Os)
+                .gate(now, &remote, rush, datagram, &mut reply, chance)
             {
                 Ok(HandshakeGate::Drop) => continue,
                 Ok(HandshakeGate::CookieReply(_)) => return Knock::Cookie(reply),

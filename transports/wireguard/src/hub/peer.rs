@@ -6,8 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::accepted::Accepted;
 use super::path::{Keys, Path};
 use super::{Door, Outlet};
-use crate::engine::{Now, Ticks, UnusableKey};
-use crate::entropy::Os;
+use crate::engine::{EntropySource, Now, Ticks, UnusableKey};
 use crate::keys::{PresharedKey, PublicKey, SecretKey};
 use crate::limits;
 use crate::ping::Ping;
@@ -91,13 +90,18 @@ impl Peer {
     }
 
     /// The stack, made when it is first needed, and which life of it this is.
-    pub(super) fn stack_mut(&mut self, hub: Ipv4Addr, now: Ticks) -> (u64, &mut Stack) {
+    pub(super) fn stack_mut(
+        &mut self,
+        hub: Ipv4Addr,
+        now: Ticks,
+        chance: &mut dyn EntropySource,
+    ) -> (u64, &mut Stack) {
         if self.stack.is_none() {
             self.life += 1;
         }
         let stack = self
             .stack
-            .get_or_insert_with(|| Box::new(Stack::new(hub, seed(), now)));
+            .get_or_insert_with(|| Box::new(Stack::new(hub, seed(chance), now)));
         (self.life, stack)
     }
 
@@ -144,6 +148,7 @@ impl Peer {
         now: Now,
         packet: Vec<u8>,
         outlet: &mut dyn Outlet,
+        chance: &mut dyn EntropySource,
     ) -> Option<Started> {
         use wireguard_sans_io::Encapsulated;
         let mut buffer = [0; limits::DATAGRAM];
@@ -158,7 +163,7 @@ impl Peer {
         else {
             return self.wait(packet);
         };
-        match path.engine.encapsulate(now, &packet, &mut buffer, &mut Os) {
+        match path.engine.encapsulate(now, &packet, &mut buffer, chance) {
             Ok(Encapsulated::Transport(wire)) => {
                 outlet.send(door, to, wire);
                 self.sent += packet.len() as u64;
@@ -187,12 +192,17 @@ impl Peer {
     }
 
     /// Does what the engines' timers ask for.
-    pub(super) fn poll_engines(&mut self, now: Now, outlet: &mut dyn Outlet) -> Vec<Started> {
+    pub(super) fn poll_engines(
+        &mut self,
+        now: Now,
+        outlet: &mut dyn Outlet,
+        chance: &mut dyn EntropySource,
+    ) -> Vec<Started> {
         use wireguard_sans_io::{PollOutput, SendReason};
         let mut buffer = [0; limits::DATAGRAM];
         let mut started = Vec::new();
         for path in &mut self.paths {
-            while let Ok(output) = path.engine.poll(now, &mut buffer, &mut Os) {
+            while let Ok(output) = path.engine.poll(now, &mut buffer, chance) {
                 match output {
                     PollOutput::Send(
                         wire,
@@ -256,8 +266,9 @@ fn start(path: &mut Path, wire: &[u8], send: impl FnOnce(&[u8])) -> Option<Start
     })
 }
 
-fn seed() -> u64 {
+/// Without randomness the sequence numbers are guessable, by the device alone: nobody else reaches this stack.
+fn seed(chance: &mut dyn EntropySource) -> u64 {
     let mut seed = [0; 8];
-    crate::entropy::fill(&mut seed);
+    let _ = chance.fill(&mut seed);
     u64::from_le_bytes(seed)
 }

@@ -13,6 +13,7 @@ use super::exchange::{Exchange, canonical};
 use super::peer::Peer;
 use super::{Door, Guest, HubConfig, HubError, Note, Outlet, PeerStats};
 use crate::engine::Now;
+use crate::entropy::Os;
 use crate::limits;
 use crate::socket::{Clock, bind, send};
 use crate::stack::{Buffers, Owner, Refused, Stack, Stream, StreamId};
@@ -101,7 +102,7 @@ impl Shared {
         let fleet = open(config.listen)?;
         let enrolment = config.enrolment.map(open).transpose()?;
         let state = State {
-            exchange: Exchange::new(config.address, config.guest_address),
+            exchange: Exchange::new(config.address, config.guest_address, Box::new(Os)),
             listeners: HashMap::new(),
             guest_listeners: HashMap::new(),
         };

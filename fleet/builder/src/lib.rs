@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod build;
+mod config;
+mod context;
+pub mod dockerfile;
+mod error;
+mod guard;
+mod ignore;
+mod layer;
+mod layout;
+mod pattern;
+mod tree;
+
+pub use config::{Descriptor, Index, Manifest, Platform};
+pub use error::BuildError;
+pub use guard::{Cancel, Limits};
+pub use layout::Layout;
