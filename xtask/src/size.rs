@@ -112,11 +112,7 @@ fn measure(root: &Path, row: &Row, built: &mut BTreeMap<&'static str, Programs>)
         weight = weight.over(elf::weigh(path(programs, over)?)?);
     }
     let can_run = row.measures_stack && process::is_installed("qemu-system-arm");
-    let stack = if can_run {
-        Some(stack(root, row)?)
-    } else {
-        None
-    };
+    let stack = can_run.then(|| stack(root, row)).transpose();
     Ok(Found { weight, stack })
 }
 
@@ -166,21 +162,17 @@ fn judge(row: &Row, found: Found) -> Result<()> {
         "{:<32} {:>8} {:>8} {:>8} {:>8} {depth:>8}",
         row.name, weight.flash, row.flash, weight.ram, row.ram
     );
-    if weight.flash > row.flash {
-        bail!(
-            "{} bytes of flash, {} over budget",
-            weight.flash,
-            weight.flash - row.flash
-        );
+    let over = |what, bytes: u64, budget| match bytes.checked_sub(budget) {
+        None | Some(0) => None,
+        Some(over) => Some(format!("{bytes} bytes of {what}, {over} over budget")),
+    };
+    let flash = over("flash", weight.flash, row.flash);
+    let ram = over("RAM", weight.ram, row.ram);
+    let over: Vec<String> = flash.into_iter().chain(ram).collect();
+    if !over.is_empty() {
+        bail!("{}", over.join("; "));
     }
-    if weight.ram > row.ram {
-        bail!(
-            "{} bytes of RAM, {} over budget",
-            weight.ram,
-            weight.ram - row.ram
-        );
-    }
-    Ok(())
+    stack.map(|_| ())
 }
 
 #[cfg(test)]
@@ -202,7 +194,7 @@ mod tests {
             &ROW,
             Found {
                 weight: Weight { flash, ram },
-                stack: None,
+                stack: Ok(None),
             },
         )
     }
