@@ -35,12 +35,15 @@ pub(crate) struct Book {
     pub(crate) blobs: HashMap<String, Vec<u8>>,
     pub(crate) logs: Vec<u8>,
     /// What to answer to everything but blobs, instead of serving.
-    pub(crate) refuse: Option<(u16, Vec<(&'static str, String)>, &'static str)>,
+    pub(crate) refuse: Option<Refusal>,
     /// Whether requests are held as they ask for.
     pub(crate) impatient: bool,
     pub(crate) asked: u32,
     raws: u64,
 }
+
+/// A status, headers and a body.
+pub(crate) type Refusal = (u16, Vec<(&'static str, String)>, &'static str);
 
 /// A running fleet.
 #[derive(Clone)]
@@ -96,6 +99,7 @@ impl Fleet {
         changed
     }
 
+    #[allow(clippy::result_large_err, reason = "axum's own type, in a test")]
     fn judge(&self, headers: &HeaderMap) -> Result<(), Response> {
         let book = self.book.lock().unwrap();
         if let Some((status, headers, body)) = &book.refuse {
@@ -158,7 +162,7 @@ async fn register(State(fleet): State<Fleet>, body: Bytes) -> Response {
     fleet.change(|book| {
         book.admitted.insert(token(&Credentials {
             uuid,
-            secret: Secret::Api(register.api_key.clone()),
+            secret: Secret::Api(register.api_key),
         }));
         book.heard.push(Up::Register(register));
     });
