@@ -16,7 +16,6 @@ Usage: cargo xtask firmware <board>
 Boards are the folders of platforms/mcu/boards.";
 
 const BOARDS: &str = "platforms/mcu/boards";
-const BOOTLOADER: &str = "platforms/mcu/bootloader";
 
 /// Runs the command.
 pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
@@ -36,15 +35,12 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
 
 /// Builds every board and the bootloader; each folder is one check.
 pub(crate) fn check(step: &mut Step, root: &Path) -> Result<()> {
-    let mut folders: Vec<String> = boards(root)?
-        .into_iter()
-        .map(|board| format!("{BOARDS}/{board}"))
-        .collect();
-    if is_crate(&root.join(BOOTLOADER)) {
-        folders.push(BOOTLOADER.to_owned());
-    }
+    let folders = workspace::apart(root)?;
+    let folders = folders
+        .iter()
+        .filter(|folder| folder.starts_with("platforms/mcu/"));
     for folder in folders {
-        step.check(&folder, build(root, &folder));
+        step.check(folder, build(root, folder));
     }
     Ok(())
 }

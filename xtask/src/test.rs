@@ -1,10 +1,11 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::report::Report;
+use crate::report::{Report, Step};
 use crate::{firmware, no_std, packages, process, setup, size, workspace};
 
 const HELP: &str = "\
@@ -36,8 +37,16 @@ fn check_everything() -> ExitCode {
         setup::packages(step, packages::FOR_TESTS)
     });
     report.step("formatting", |step| {
-        step.run(process::cargo(root, ["fmt", "--all", "--check"]))
+        step.run(process::cargo(root, ["fmt", "--all", "--check"]))?;
+        for folder in workspace::apart(root)? {
+            step.run(process::cargo(
+                &root.join(folder),
+                ["fmt", "--all", "--check"],
+            ))?;
+        }
+        Ok(())
     });
+    report.step("licences, bans, sources", |step| deny(step, root));
     report.step("clippy", |step| {
         let words = [
             "clippy",
@@ -67,4 +76,17 @@ fn check_everything() -> ExitCode {
     });
     report.step("boards", |step| firmware::check(step, root));
     report.finish()
+}
+
+/// An ordinary test reads the same rules from `deny.toml`; this is their own judge, where there is one.
+fn deny(step: &mut Step, root: &Path) -> Result<()> {
+    if !process::is_installed("cargo-deny") {
+        step.skip(
+            "cargo-deny is not installed (cargo install cargo-deny --locked); \
+             an ordinary test holds the same rules",
+        );
+        return Ok(());
+    }
+    let words = ["deny", "--locked", "check", "licenses", "bans", "sources"];
+    step.run(process::cargo(root, words))
 }

@@ -13,6 +13,36 @@ pub(crate) fn root() -> PathBuf {
         .to_owned()
 }
 
+/// Folders of workspaces that are kept apart from the root's, because they are built for other targets.
+pub(crate) fn apart(root: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let is_source = !["target", ".git"]
+                .iter()
+                .any(|name| entry.file_name() == *name);
+            if is_source && entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+        if folder != root && is_workspace(&folder.join("Cargo.toml")) {
+            let folder = folder
+                .strip_prefix(root)
+                .expect("the walk stays below the root");
+            found.push(folder.to_string_lossy().into_owned());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn is_workspace(manifest: &Path) -> bool {
+    let text = std::fs::read_to_string(manifest).unwrap_or_default();
+    text.lines().any(|line| line.trim_end() == "[workspace]")
+}
+
 /// The workspace's own packages; dependencies are not resolved.
 pub(crate) fn metadata(root: &Path) -> Result<Metadata> {
     MetadataCommand::new()

@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_the_publisher_did_not_list_is_left_out() {
-        let fleet = vars(&[(None, "LD_PRELOAD", "/tmp/evil.so"), (None, "A", "1")]);
+        let fleet = vars(&[(None, "LD_PRELOAD", "/data/evil.so"), (None, "A", "1")]);
         let listed = document(&[("A", Settable::default())]);
         let filled = fill(&listed, &fleet, &Variables::default()).unwrap();
         let settings = Settings::decode(&filled[0].bytes).unwrap();
