@@ -3,6 +3,8 @@
 
 mod base64;
 mod clock;
+#[cfg(feature = "embassy")]
+pub mod embassy;
 mod engine;
 pub mod enrolment;
 #[cfg(feature = "std")]
