@@ -78,6 +78,7 @@ pub enum Wake {
 /// The agent of one device with releases of at most `COMPONENTS` components.
 ///
 /// After each [`handle`](Self::handle), call [`poll`](Self::poll) until it says [`Step::Wait`].
+#[derive(Debug)]
 pub struct Agent<const COMPONENTS: usize> {
     config: Config,
     cx: Context,

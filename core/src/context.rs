@@ -18,6 +18,17 @@ pub(crate) struct Context {
     notes_lost: u16,
 }
 
+/// The source of keys is not shown.
+impl core::fmt::Debug for Context {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Context")
+            .field("now", &self.now)
+            .field("ledger", &self.ledger)
+            .field("notes", &self.notes)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Context {
     pub(crate) fn new(seed: [u8; 32], now: Instant) -> Self {
         Self {
@@ -107,10 +118,10 @@ impl Backoff {
 }
 
 /// Which records are saved as they are in memory.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub(crate) struct Ledger([Entry; 4]);
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Debug)]
 struct Entry {
     dirty: bool,
     in_flight: bool,

@@ -37,10 +37,13 @@ struct Outgoing {
     delivered: bool,
 }
 
+#[derive(Debug)]
 pub(crate) struct Link {
     phase: Phase,
     backoff: Backoff,
     outgoing: Option<Outgoing>,
+    /// Puts off the next message after one that was not delivered.
+    send_backoff: Backoff,
     next_message: u32,
     /// Whether this connection was made to register.
     enrolling: bool,
@@ -69,6 +72,7 @@ impl Link {
             phase: Phase::Down,
             backoff: Backoff::default(),
             outgoing: None,
+            send_backoff: Backoff::default(),
             next_message: 1,
             enrolling: false,
             with_pending: false,
@@ -112,6 +116,7 @@ impl Link {
     }
 
     pub(crate) fn ended(&mut self) {
+        self.send_backoff.reset();
         self.phase = Phase::Down;
         self.outgoing = None;
         self.renew = false;
@@ -173,8 +178,9 @@ impl Link {
     }
 
     /// Whether something may be sent now.
-    pub(crate) fn may_send(&self) -> bool {
-        self.phase == Phase::Up && self.outgoing.is_none() && !self.renew
+    pub(crate) fn may_send(&self, now: Instant) -> bool {
+        let is_free = self.outgoing.is_none() && self.send_backoff.is_over(now);
+        self.phase == Phase::Up && is_free && !self.renew
     }
 
     pub(crate) fn send(&mut self, now: Instant, cargo: Cargo) -> MessageId {
@@ -192,11 +198,19 @@ impl Link {
     /// Takes the answer to a message; what it carried, if it was waited for.
     ///
     /// A registration and a proposal stay on their way until the fleet has replied.
-    pub(crate) fn sent(&mut self, id: MessageId, result: Result<(), Failure>) -> Option<Cargo> {
-        let outgoing = self
-            .outgoing
-            .as_mut()
-            .filter(|outgoing| outgoing.id == id)?;
+    pub(crate) fn sent(
+        &mut self,
+        cx: &mut Context,
+        id: MessageId,
+        result: Result<(), Failure>,
+    ) -> Option<Cargo> {
+        let outgoing = self.outgoing.as_mut();
+        let outgoing = outgoing.filter(|outgoing| outgoing.id == id)?;
+        match result {
+            Ok(()) => self.send_backoff.reset(),
+            Err(Failure::RetryAfter(seconds)) => self.send_backoff.obey(cx.now, seconds),
+            Err(_) => cx.back_off(&mut self.send_backoff),
+        }
         let cargo = outgoing.cargo;
         match (cargo, result) {
             (Cargo::Registration | Cargo::Proposal, Ok(())) => outgoing.delivered = true,
@@ -233,7 +247,8 @@ impl Link {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Down => Some(self.backoff.until()),
-            Phase::Connecting(_) | Phase::Up => self.timeout(),
+            Phase::Connecting(_) => self.timeout(),
+            Phase::Up => self.timeout().or(Some(self.send_backoff.until())),
         }
     }
 }

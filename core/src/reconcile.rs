@@ -32,6 +32,7 @@ enum Inventory {
     Taken,
 }
 
+#[derive(Debug)]
 pub(crate) struct Reconcile<const COMPONENTS: usize> {
     pub(crate) state: State<COMPONENTS>,
     pub(crate) locks: Locks,
@@ -78,6 +79,11 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     /// Leaves what is on the device as it is until a target is assigned.
     pub(crate) fn pause(&mut self) {
         self.paused = true;
+    }
+
+    /// Whether it is not known what the device is meant to run.
+    pub(crate) const fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Takes note of a boot. Called once, before anything else.
@@ -139,9 +145,9 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         }
     }
 
-    /// The fleet was reached.
+    /// The fleet was reached; it counts for a trial that has begun to disturb.
     pub(crate) fn reached_fleet(&mut self) {
-        self.reached = true;
+        self.reached |= self.trial_since.is_some();
     }
 
     /// Marks a component to be stopped and started; whether there is such a component.
@@ -256,8 +262,6 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             cx.note(Note::TrialStarted(release));
             cx.changed(Record::State);
             self.trial_since = Some(cx.now);
-            // That the fleet was reached before says nothing about what is tried.
-            self.reached = false;
             return None;
         }
         self.begin(cx, step)

@@ -15,6 +15,7 @@ use crate::wire::{ComponentReport, ComponentState, Phase, RejectedReport, Report
 /// Shortest time between reports of something that cannot wait: a commit, a rejection, an offence.
 const URGENT_INTERVAL: Duration = Duration::from_secs(1);
 
+#[derive(Debug)]
 pub(crate) struct Reporter {
     sequence: u32,
     /// What was said last; when it is no longer so, there is something to say.

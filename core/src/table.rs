@@ -35,6 +35,7 @@ pub(crate) struct Track {
     pub(crate) report_due: bool,
 }
 
+#[derive(Debug)]
 pub(crate) struct Table<const COMPONENTS: usize> {
     instances: [[Option<Instance>; COMPONENTS]; 3],
     tracks: [[Track; COMPONENTS]; 3],

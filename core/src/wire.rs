@@ -253,7 +253,7 @@ pub struct Report {
     pub offence: Option<Offence>,
     /// Whether the last assignment has expired without a newer one.
     pub frozen: bool,
-    /// Whether storage fails, so that what this report says may not survive a power cut.
+    /// Whether storage fails or cannot be read: what this report says may not survive a power cut, or may not be all.
     pub unsaved: bool,
     /// Components whose state changed; not necessarily all.
     pub components: Vec<ComponentReport, REPORT_COMPONENTS>,

@@ -1,7 +1,7 @@
 //! Each attack of TUF's list (TUF specification, section 1.5.2) and of Uptane's (section 4) that applies, by its name.
 //!
 //! The attacker owns the server, the broker and the network unless a test says less; what is refused is refused by the code that runs on the device.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! A power cut at every action of every flow, before it and after it, and sampled pairs of cuts.
 //!
 //! The oracle: after the power is back the device comes to rest with one release, the old one or the new one, whole; what it last reported is what is so; its identity is the one it had; and nothing is stored that was not decided.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod support;
 

@@ -1,22 +1,68 @@
 //! Golden transcripts: events in (`<`), actions (`>`) and notes (`*`) out.
-#![allow(missing_docs, reason = "a test")]
+//!
+//! `UPDATE_EXPECT=1 cargo test -p lightship-core --test transcripts` writes them anew; read the difference.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod support;
 
-use expect_test::expect;
-use lightship_core::time::Duration;
-use support::script::Device;
+use expect_test::{Expect, expect};
+use lightship_core::id::{ApiKey, KeyId, PublicKey};
+use lightship_core::record::Record;
+use lightship_core::target::*;
+use lightship_core::time::{Duration, UnixTime};
+use lightship_core::wire::*;
+use lightship_core::{Config, Event, Failure};
+use support::fleet::Fleet;
+use support::script::{Cut, Device, Fault};
 use support::*;
 
 fn seconds(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
+/// A registered device that says nothing of how it got there.
+fn registered_device() -> (Publisher, Device) {
+    registered_with(|_| {})
+}
+
+fn registered_with(change: impl FnOnce(&mut Config)) -> (Publisher, Device) {
+    let publisher = Publisher::default();
+    let mut config = publisher.config();
+    change(&mut config);
+    let mut device = Device::new(config).quiet();
+    device.register().unwrap();
+    device.pass(seconds(2)).unwrap();
+    (publisher, device)
+}
+
+/// One that runs release 1.0 of these components.
+fn running_device(components: &[Component]) -> (Publisher, Device) {
+    let (publisher, mut device) = registered_device();
+    device
+        .assign(&publisher, 1, &release_head("1.0"), components)
+        .unwrap();
+    device.pass(seconds(60)).unwrap();
+    assert!(device.agent.state().committed.is_some());
+    (publisher, device)
+}
+
+/// Shows the transcript without the probes, which come every two seconds.
+fn shows(device: &Device, expected: Expect) {
+    let lines = device
+        .out
+        .lines()
+        .filter(|line| !line.starts_with("> probe"));
+    let text: Vec<&str> = lines.collect();
+    expected.assert_eq(&(text.join("\n") + "\n"));
+}
+
 #[test]
 fn a_device_registers_and_erases_its_provisioning_key() {
     let mut device = Device::new(Publisher::default().config());
     device.register().unwrap();
-    expect![[r#"
+    shows(
+        &device,
+        expect![[r#"
         * IdentityMade(023f3720-3a24-46c4-a566-a61cc55c3ca8)
         > store Clock
         > store Identity
@@ -33,45 +79,100 @@ fn a_device_registers_and_erases_its_provisioning_key() {
         > connect
         * Connected
         > send report 1: counter 0
-    "#]]
-    .assert_eq(&device.out);
+    "#]],
+    );
+}
+
+#[test]
+fn a_refused_registration_is_tried_again_when_the_fleet_says() {
+    let mut device = Device::new(Publisher::default().config());
+    device.run().unwrap();
+    let refused = Refused {
+        reason: Refusal::Busy,
+        retry_after_s: Some(30),
+    };
+    device
+        .event(Event::Received(Down::Refused(refused)))
+        .unwrap();
+    device.pass(seconds(31)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        * IdentityMade(023f3720-3a24-46c4-a566-a61cc55c3ca8)
+        > store Clock
+        > store Identity
+        > take inventory
+        > connect to enrol
+        * Connected
+        > send registration
+        < Received(Refused(Refused { reason: Busy, retry_after_s: Some(30) }))
+        * Refused(Busy)
+        * Disconnected { failure: RetryAfter(30), retry_at: Instant(30000) }
+        > disconnect
+        -- 31 s pass --
+        > connect to enrol
+        * Connected
+        > send registration
+    "#]],
+    );
+}
+
+#[test]
+fn a_lost_answer_makes_the_same_registration_again() {
+    let mut device = Device::new(Publisher::default().config());
+    device.run().unwrap();
+    let first = device.sent.pop_front().unwrap();
+    device.event(Event::Disconnected(Failure::Network)).unwrap();
+    device.pass(seconds(10)).unwrap();
+    assert_eq!(device.sent.pop_front(), Some(first));
+    shows(
+        &device,
+        expect![[r#"
+        * IdentityMade(023f3720-3a24-46c4-a566-a61cc55c3ca8)
+        > store Clock
+        > store Identity
+        > take inventory
+        > connect to enrol
+        * Connected
+        > send registration
+        < Disconnected(Network)
+        * Disconnected { failure: Network, retry_at: Instant(1030) }
+        -- 10 s pass --
+        > connect to enrol
+        * Connected
+        > send registration
+    "#]],
+    );
+}
+
+#[test]
+fn without_a_provisioning_key_a_device_runs_what_it_has() {
+    let mut config = Publisher::default().config();
+    config.provisioning_key = None;
+    let mut device = Device::new(config);
+    device.pass(seconds(3600)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        -- 3600 s pass --
+        * Unprovisioned
+        > store Clock
+        > take inventory
+    "#]],
+    );
 }
 
 #[test]
 fn a_release_is_tried_and_committed() {
-    let publisher = Publisher::default();
-    let mut device = Device::new(publisher.config()).quiet();
-    device.register().unwrap();
-    device = device.loud();
-    device
-        .assign(&publisher, 1, &release_head("1.0"), &[component("web", 1)])
-        .unwrap();
-    device.pass(seconds(30)).unwrap();
+    let (publisher, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
     device
         .assign(&publisher, 2, &release_head("2.0"), &[component("web", 2)])
         .unwrap();
     device.pass(seconds(30)).unwrap();
-    expect![[r#"
-        < target
-        * TargetAccepted(09f36e45)
-        > store Trust
-        > store State
-        > fetch web 77010101
-        > stage web 77010101
-        > store State
-        * TrialStarted(09f36e45)
-        > start web 77010101
-        > probe web
-        -- 30 s pass --
-        > send report 2: counter 1, Trying 09f36e45, web Healthy
-        > probe web
-        > probe web
-        > probe web
-        > probe web
-        > store State
-        * Committed(09f36e45)
-        > probe web
-        > send report 3: counter 1, committed 09f36e45
+    shows(
+        &device,
+        expect![[r#"
         < target
         * TargetAccepted(81444adf)
         > store Trust
@@ -82,18 +183,1111 @@ fn a_release_is_tried_and_committed() {
         * TrialStarted(81444adf)
         > stop web ed596007
         > start web 77020202
-        > probe web
         > send report 4: counter 2, committed 09f36e45, Trying 81444adf, web Healthy
         -- 30 s pass --
-        > probe web
-        > probe web
-        > probe web
-        > probe web
         > store State
         * Committed(81444adf)
         > remove web ed596007
-        > probe web
         > send report 5: counter 2, committed 81444adf
-    "#]]
-    .assert_eq(&device.out);
+    "#]],
+    );
+}
+
+#[test]
+fn a_release_that_fails_is_reverted_and_not_tried_again() {
+    let (publisher, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    let bad = component("web", 2);
+    device.faults.insert(bad.artifact.digest, Fault::Unhealthy);
+    device
+        .assign(&publisher, 2, &release_head("2.0"), &[bad.clone()])
+        .unwrap();
+    device.pass(seconds(60)).unwrap();
+    device
+        .assign(&publisher, 2, &release_head("2.0"), &[bad])
+        .unwrap();
+    device.pass(seconds(60)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < target
+        * TargetAccepted(81444adf)
+        > store Trust
+        > store State
+        > fetch web 77020202
+        > stage web 77020202
+        > store State
+        * TrialStarted(81444adf)
+        > stop web ed596007
+        > start web 77020202
+        > send report 4: counter 2, committed 09f36e45, Trying 81444adf, web Unhealthy
+        -- 60 s pass --
+        * Rejected { release: 81444adf, reason: Unhealthy }
+        > store State
+        > stop web 436022c1
+        > start web 77010101
+        > remove web 436022c1
+        > send report 5: counter 2, committed 09f36e45, rejected 81444adf as Unhealthy, web Healthy
+        * Reverted
+        < target
+        * TargetRejectedBefore(81444adf)
+        -- 60 s pass --
+    "#]],
+    );
+}
+
+#[test]
+fn a_device_starts_its_release_again_with_no_network_at_all() {
+    let (_, device) = running_device(&[component("web", 1), component("db", 1)]);
+    let mut device = device.loud();
+    device.online = false;
+    let mut device = device.restarted();
+    device.pass(seconds(5)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        -- restart --
+        -- 5 s pass --
+        > store Clock
+        > take inventory
+        > start web 77010101
+        > start db 64010101
+        > connect
+        * Disconnected { failure: Network, retry_at: Instant(1398) }
+        > connect
+        * Disconnected { failure: Network, retry_at: Instant(4992) }
+        > connect
+        * Disconnected { failure: Network, retry_at: Instant(10510) }
+    "#]],
+    );
+}
+
+fn replacing(strategy: Strategy, fault: Option<Fault>) -> Device {
+    let with = |version| {
+        let mut component = component("web", version);
+        component.strategy = strategy;
+        component
+    };
+    let (publisher, device) = running_device(&[with(1)]);
+    let mut device = device.loud();
+    if let Some(fault) = fault {
+        device.faults.insert(with(2).artifact.digest, fault);
+    }
+    device
+        .assign(&publisher, 2, &release_head("2.0"), &[with(2)])
+        .unwrap();
+    device.pass(seconds(20)).unwrap();
+    device
+}
+
+#[test]
+fn kill_then_download_stops_the_old_one_first() {
+    shows(
+        &replacing(Strategy::KillThenDownload, None),
+        expect![[r#"
+        < target
+        * TargetAccepted(b7976c5a)
+        > store Trust
+        > store State
+        > store State
+        * TrialStarted(b7976c5a)
+        > stop web ed596007
+        > fetch web 77020202
+        > stage web 77020202
+        > start web 77020202
+        > send report 4: counter 2, committed 69f1f046, Trying b7976c5a, web Healthy
+        -- 20 s pass --
+        > store State
+        * Committed(b7976c5a)
+        > remove web ed596007
+        > send report 5: counter 2, committed b7976c5a
+    "#]],
+    );
+}
+
+#[test]
+fn delete_then_download_keeps_the_old_one_while_there_is_room() {
+    shows(
+        &replacing(Strategy::DeleteThenDownload, None),
+        expect![[r#"
+        < target
+        * TargetAccepted(e8866884)
+        > store Trust
+        > store State
+        > store State
+        * TrialStarted(e8866884)
+        > stop web ed596007
+        > fetch web 77020202
+        > stage web 77020202
+        > start web 77020202
+        > send report 4: counter 2, committed 36c40ccc, Trying e8866884, web Healthy
+        -- 20 s pass --
+        > store State
+        * Committed(e8866884)
+        > remove web ed596007
+        > send report 5: counter 2, committed e8866884
+    "#]],
+    );
+}
+
+#[test]
+fn delete_then_download_removes_the_old_one_when_there_is_no_room() {
+    let device = replacing(Strategy::DeleteThenDownload, Some(Fault::NoSpace));
+    shows(
+        &device,
+        expect![[r#"
+        < target
+        * TargetAccepted(e8866884)
+        > store Trust
+        > store State
+        > store State
+        * TrialStarted(e8866884)
+        > stop web ed596007
+        > fetch web 77020202
+        * StepFailed { component: web, failure: NoSpace }
+        > remove web ed596007
+        > send report 4: counter 2, committed 36c40ccc, Trying e8866884, web Fetching
+        -- 20 s pass --
+        > fetch web 77020202
+        > stage web 77020202
+        > start web 77020202
+        > send report 5: counter 2, committed 36c40ccc, Trying e8866884, web Healthy
+        > store State
+        * Committed(e8866884)
+        > send report 6: counter 2, committed e8866884
+    "#]],
+    );
+}
+
+#[test]
+fn hand_over_stops_the_old_one_when_the_new_one_is_healthy() {
+    shows(
+        &replacing(Strategy::HandOver, None),
+        expect![[r#"
+        < target
+        * TargetAccepted(3a3a6950)
+        > store Trust
+        > store State
+        > fetch web 77020202
+        > stage web 77020202
+        > store State
+        * TrialStarted(3a3a6950)
+        > start web 77020202
+        > stop web ed596007
+        > send report 4: counter 2, committed 86749399, Trying 3a3a6950, web Healthy
+        -- 20 s pass --
+        > store State
+        * Committed(3a3a6950)
+        > remove web ed596007
+        > send report 5: counter 2, committed 3a3a6950
+    "#]],
+    );
+}
+
+#[test]
+fn hand_over_to_one_that_fails_leaves_the_old_one_running() {
+    shows(
+        &replacing(Strategy::HandOver, Some(Fault::Unhealthy)),
+        expect![[r#"
+        < target
+        * TargetAccepted(3a3a6950)
+        > store Trust
+        > store State
+        > fetch web 77020202
+        > stage web 77020202
+        > store State
+        * TrialStarted(3a3a6950)
+        > start web 77020202
+        > send report 4: counter 2, committed 86749399, Trying 3a3a6950, web Unhealthy
+        -- 20 s pass --
+        * Rejected { release: 3a3a6950, reason: Unhealthy }
+        > store State
+        > stop web 436022c1
+        > remove web 436022c1
+        * Reverted
+        > send report 5: counter 2, committed 86749399, rejected 3a3a6950 as Unhealthy
+    "#]],
+    );
+}
+
+#[test]
+fn components_start_after_what_they_wait_for() {
+    let (publisher, device) = registered_device();
+    let mut device = device.loud();
+    let mut all = [
+        component("init", 1),
+        component("web", 1),
+        component("db", 1),
+    ];
+    let after = |component, condition| {
+        let after = After {
+            component,
+            condition,
+        };
+        [after].into_iter().collect()
+    };
+    all[0].mode = Mode::Job;
+    all[0].after = after(2, Condition::Started);
+    all[1].after = after(0, Condition::Completed);
+    device
+        .assign(&publisher, 1, &release_head("1.0"), &all)
+        .unwrap();
+    device.pass(seconds(15)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < target
+        * TargetAccepted(57a3ae8d)
+        > store Trust
+        > store State
+        > fetch init 69010101
+        > stage init 69010101
+        > fetch web 77010101
+        > stage web 77010101
+        > fetch db 64010101
+        > stage db 64010101
+        > store State
+        * TrialStarted(57a3ae8d)
+        > start db 64010101
+        > start init 69010101
+        > start web 77010101
+        > send report 2: counter 1, Trying 57a3ae8d, init Completed, web Healthy, db Healthy
+        -- 15 s pass --
+        > store State
+        * Committed(57a3ae8d)
+        > send report 3: counter 1, committed 57a3ae8d
+    "#]],
+    );
+}
+
+#[test]
+fn firmware_is_tried_across_a_restart_and_confirmed() {
+    let firmware = |version| {
+        let mut component = component("app", version);
+        component.kind = Kind::Firmware;
+        component
+    };
+    let (publisher, device) = registered_device();
+    let mut device = device.loud();
+    for version in [1, 2] {
+        let head = release_head(["1.0", "2.0"][usize::from(version) - 1]);
+        let counter = u64::from(version);
+        let cut = device.assign(&publisher, counter, &head, &[firmware(version)]);
+        assert_eq!(cut, Err(Cut), "starting firmware restarts the device");
+        device = device.restarted();
+        device.pass(seconds(30)).unwrap();
+    }
+    shows(
+        &device,
+        expect![[r#"
+        < target
+        * TargetAccepted(5ce0a57a)
+        > store Trust
+        > store State
+        > fetch app 61010101
+        > stage app 61010101
+        > store State
+        * TrialStarted(5ce0a57a)
+        > start app 61010101
+        -- restart --
+        -- 30 s pass --
+        * TrialResumed(1)
+        > store Clock
+        > store State
+        > take inventory
+        > connect
+        * Connected
+        > send report 1: counter 1, Trying 5ce0a57a, app Healthy
+        > confirm app 61010101
+        > store State
+        * Committed(5ce0a57a)
+        > send report 2: counter 1, committed 5ce0a57a
+        < target
+        * TargetAccepted(436b01c7)
+        > store Trust
+        > store State
+        > fetch app 61020202
+        > stage app 61020202
+        > store State
+        * TrialStarted(436b01c7)
+        > start app 61020202
+        -- restart --
+        -- 30 s pass --
+        * TrialResumed(1)
+        > store Clock
+        > store State
+        > take inventory
+        > connect
+        * Connected
+        > send report 1: counter 2, committed 5ce0a57a, Trying 436b01c7, app Healthy
+        > confirm app 61020202
+        > store State
+        * Committed(436b01c7)
+        > remove app d4acc9c7
+        > send report 2: counter 2, committed 436b01c7
+    "#]],
+    );
+}
+
+#[test]
+fn a_lock_holds_what_it_covers_until_it_expires() {
+    let (publisher, device) = running_device(&[component("web", 1), component("db", 1)]);
+    let mut device = device.loud();
+    let lock = Event::Locked {
+        owner: name("app"),
+        covers: Some(name("web")),
+        expires_in: Some(seconds(40)),
+    };
+    device.event(lock).unwrap();
+    let release = [component("web", 2), component("db", 2)];
+    device
+        .assign(&publisher, 2, &release_head("2.0"), &release)
+        .unwrap();
+    device.pass(seconds(60)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < Locked { owner: app, covers: Some(web), expires_in: Some(Duration(40000)) }
+        < target
+        * TargetAccepted(f972c2c2)
+        > store Trust
+        > store State
+        > fetch web 77020202
+        > stage web 77020202
+        > fetch db 64020202
+        > stage db 64020202
+        > store State
+        * HeldByLock
+        * TrialStarted(f972c2c2)
+        > stop db 4d5f39d3
+        > start db 64020202
+        > send report 4: counter 2, committed 1980ca25, Held f972c2c2, web Ready, db Healthy
+        -- 60 s pass --
+        > stop web ed596007
+        > start web 77020202
+        > send report 5: counter 2, committed 1980ca25, Trying f972c2c2, web Healthy
+        > store State
+        * Committed(f972c2c2)
+        > remove web ed596007
+        > remove db 4d5f39d3
+        > send report 6: counter 2, committed f972c2c2
+    "#]],
+    );
+}
+
+#[test]
+fn the_fleet_can_override_a_lock_and_that_is_noted() {
+    let (publisher, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    let lock = Event::Locked {
+        owner: name("app"),
+        covers: None,
+        expires_in: None,
+    };
+    device.event(lock).unwrap();
+    let (release, digest) = publisher.release(&release_head("2.0"), &[component("web", 2)]);
+    let mut head = assignment_head(device.uuid(), 2, digest);
+    head.override_locks = true;
+    let assignment = publisher.assignment(&head, &[]);
+    let target = SignedTarget {
+        assignment: Blob::Raw(&assignment),
+        release: Blob::Raw(&release),
+    };
+    device.event(Event::Received(Down::Target(target))).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < Locked { owner: app, covers: None, expires_in: None }
+        < target
+        * LocksOverridden
+        * TargetAccepted(81444adf)
+        > store Trust
+        > store State
+        > fetch web 77020202
+        > stage web 77020202
+        > store State
+        * TrialStarted(81444adf)
+        > stop web ed596007
+        > start web 77020202
+        > send report 4: counter 2, committed 09f36e45, Trying 81444adf, web Healthy
+    "#]],
+    );
+}
+
+#[test]
+fn a_restart_waits_for_locks_and_happens_once() {
+    let (_, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    let lock = Event::Locked {
+        owner: name("app"),
+        covers: Some(name("web")),
+        expires_in: None,
+    };
+    device.event(lock).unwrap();
+    let reboot = || {
+        Event::Received(Down::Command(Command {
+            id: 1,
+            order: Order::Reboot,
+        }))
+    };
+    device.event(reboot()).unwrap();
+    assert_eq!(device.event(Event::Unlocked(name("app"))), Err(Cut));
+    let mut device = device.restarted();
+    device.run().unwrap();
+    device.event(reboot()).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < Locked { owner: app, covers: Some(web), expires_in: None }
+        < Received(Command(Command { id: 1, order: Reboot }))
+        > store State
+        < Unlocked(app)
+        > reboot
+        -- restart --
+        > store Clock
+        > take inventory
+        > start web 77010101
+        > connect
+        * Connected
+        > send report 1: counter 1, committed 09f36e45, web Healthy
+        < Received(Command(Command { id: 1, order: Reboot }))
+        * CommandRepeated(1)
+    "#]],
+    );
+}
+
+#[test]
+fn commands_name_components_that_are_there() {
+    let (_, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    for (id, order) in [
+        (1, Order::Restart(name("web"))),
+        (2, Order::Restart(name("nothing"))),
+        (3, Order::Identify),
+        (4, Order::Report),
+    ] {
+        device
+            .event(Event::Received(Down::Command(Command { id, order })))
+            .unwrap();
+    }
+    device.pass(seconds(3)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < Received(Command(Command { id: 1, order: Restart(web) }))
+        > store State
+        > stop web ed596007
+        > start web 77010101
+        > send report 4: counter 1, committed 09f36e45, web Healthy
+        < Received(Command(Command { id: 2, order: Restart(nothing) }))
+        > store State
+        * OrderVoid(nothing)
+        < Received(Command(Command { id: 3, order: Identify }))
+        > store State
+        > identify
+        < Received(Command(Command { id: 4, order: Report }))
+        > store State
+        -- 3 s pass --
+        > send report 5: counter 1, committed 09f36e45, web Healthy
+    "#]],
+    );
+}
+
+#[test]
+fn the_api_key_is_rotated_in_two_phases() {
+    let (_, device) = registered_device();
+    let mut device = device.loud();
+    let mut fleet = Fleet {
+        current: Some(ApiKey([0; 32])),
+        ..Fleet::default()
+    };
+    device.sent.clear();
+    device
+        .event(Event::Asked(Order::Rotate(KeyKind::Api)))
+        .unwrap();
+    fleet.talk(&mut device).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < Asked(Rotate(Api))
+        > store Identity
+        > store Identity
+        > send proposal of a new Api key
+        * KeyProposed(Api)
+        < Received(KeyAccepted(KeyAccepted { kind: Api, id: f6a4ea26 }))
+        > disconnect
+        > connect
+        * Connected
+        * KeyRotated(Api)
+        > store Identity
+        > send report 2: counter 0
+    "#]],
+    );
+}
+
+#[test]
+fn a_secure_element_makes_and_keeps_the_tunnel_key() {
+    let publisher = Publisher::default();
+    let mut config = publisher.config();
+    config.keys_outside = true;
+    let mut device = Device::new(config);
+    device.register().unwrap();
+    device.sent.clear();
+    device
+        .event(Event::Asked(Order::Rotate(KeyKind::WireGuard)))
+        .unwrap();
+    let key = NewKey::WireGuard(PublicKey([101; 32]));
+    assert_eq!(device.sent.pop_back(), Some(Up::ProposeKey(key.clone())));
+    let accepted = KeyAccepted {
+        kind: KeyKind::WireGuard,
+        id: key.id(),
+    };
+    device
+        .event(Event::Received(Down::KeyAccepted(accepted)))
+        .unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        > store Clock
+        > take inventory
+        > create key in slot 0
+        * IdentityMade(3a2476c4-2566-461c-855c-3ca875dbb4cc)
+        > store Identity
+        > connect to enrol
+        * Connected
+        > send registration
+        < registered
+        * Registered
+        > store Identity
+        > erase provisioning key
+        * ProvisioningKeyErased
+        > disconnect
+        > connect
+        * Connected
+        > send report 1: counter 0
+        < Asked(Rotate(WireGuard))
+        > store Identity
+        > create key in slot 1
+        > store Identity
+        > send proposal of a new WireGuard key
+        * KeyProposed(WireGuard)
+        < Received(KeyAccepted(KeyAccepted { kind: WireGuard, id: dfb41745 }))
+        > disconnect
+        > connect
+        * Connected
+        * KeyRotated(WireGuard)
+        > store Identity
+    "#]],
+    );
+}
+
+#[test]
+fn an_acceptance_of_another_key_is_ignored() {
+    let (_, device) = registered_device();
+    let mut device = device.loud();
+    device
+        .event(Event::Asked(Order::Rotate(KeyKind::Api)))
+        .unwrap();
+    let accepted = KeyAccepted {
+        kind: KeyKind::Api,
+        id: KeyId([0; 8]),
+    };
+    device
+        .event(Event::Received(Down::KeyAccepted(accepted)))
+        .unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < Asked(Rotate(Api))
+        > store Identity
+        > store Identity
+        > send proposal of a new Api key
+        * KeyProposed(Api)
+        < Received(KeyAccepted(KeyAccepted { kind: Api, id: 00000000 }))
+    "#]],
+    );
+}
+
+#[test]
+fn keys_rotate_on_schedule() {
+    let (_, device) = registered_with(|config| config.rotation_period_s = Some(86_400));
+    let mut device = device.loud();
+    device
+        .event(Event::ClockSet(UnixTime(TODAY + 2 * DAY)))
+        .unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < ClockSet(UnixTime(1800172800))
+        > store Identity
+        > send proposal of a new Api key
+        * KeyProposed(Api)
+    "#]],
+    );
+}
+
+#[test]
+fn the_trust_root_rotates_one_version_after_the_other() {
+    let (publisher, device) = registered_device();
+    let mut device = device.loud();
+    let mut root = publisher.root.clone();
+    for version in [2, 3] {
+        root.version = version;
+        let document = publisher.root_document(&root, &[&publisher.root_key]);
+        let document = Blob::Raw(&document);
+        device
+            .event(Event::Received(Down::Root(SignedRoot { document })))
+            .unwrap();
+        // The same again is out of order, and changes nothing.
+        device
+            .event(Event::Received(Down::Root(SignedRoot { document })))
+            .unwrap();
+    }
+    device.pass(seconds(2)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < root
+        * RootTrusted(2)
+        > store Trust
+        > send report 2: counter 0
+        < root
+        * Offence(RootOutOfOrder)
+        < root
+        * RootTrusted(3)
+        > store Trust
+        < root
+        * Offence(RootOutOfOrder)
+        -- 2 s pass --
+        > send report 3: counter 0, RootOutOfOrder
+    "#]],
+    );
+}
+
+#[test]
+fn a_trial_that_must_reach_the_fleet_is_reverted_when_it_does_not() {
+    let (publisher, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    device.online = false;
+    let mut head = release_head("2.0");
+    head.reach_fleet_s = Some(120);
+    device
+        .assign(&publisher, 2, &head, &[component("web", 2)])
+        .unwrap();
+    device.event(Event::Disconnected(Failure::Network)).unwrap();
+    device.pass(seconds(200)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+            < target
+            * TargetAccepted(5f0e04e7)
+            > store Trust
+            > store State
+            > fetch web 77020202
+            > stage web 77020202
+            > store State
+            * TrialStarted(5f0e04e7)
+            > stop web ed596007
+            > start web 77020202
+            > send report 4: counter 2, committed 09f36e45, Trying 5f0e04e7, web Healthy
+            < Disconnected(Network)
+            * Disconnected { failure: Network, retry_at: Instant(63509) }
+            -- 200 s pass --
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(66389) }
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(72031) }
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(86777) }
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(108959) }
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(172592) }
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(279417) }
+            > store State
+            * Rejected { release: 5f0e04e7, reason: Unreachable }
+            > stop web 436022c1
+            > start web 77010101
+            > remove web 436022c1
+            * Reverted
+        "#]],
+    );
+}
+
+#[test]
+fn a_trial_that_must_reach_the_fleet_is_committed_when_it_does() {
+    let (publisher, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    let mut head = release_head("2.0");
+    head.reach_fleet_s = Some(120);
+    device
+        .assign(&publisher, 2, &head, &[component("web", 2)])
+        .unwrap();
+    device.pass(seconds(20)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < target
+        * TargetAccepted(5f0e04e7)
+        > store Trust
+        > store State
+        > fetch web 77020202
+        > stage web 77020202
+        > store State
+        * TrialStarted(5f0e04e7)
+        > stop web ed596007
+        > start web 77020202
+        > send report 4: counter 2, committed 09f36e45, Trying 5f0e04e7, web Healthy
+        -- 20 s pass --
+        > store State
+        * Committed(5f0e04e7)
+        > remove web ed596007
+        > send report 5: counter 2, committed 5f0e04e7
+    "#]],
+    );
+}
+
+#[test]
+fn a_message_that_is_not_delivered_is_put_off() {
+    let (_, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    device.online = false;
+    device.event(Event::Asked(Order::Report)).unwrap();
+    device.pass(seconds(60)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < Asked(Report)
+        > send report 4: counter 1, committed 09f36e45, web Healthy
+        -- 60 s pass --
+        > send report 5: counter 1, committed 09f36e45, web Healthy
+        > send report 6: counter 1, committed 09f36e45, web Healthy
+        > send report 7: counter 1, committed 09f36e45, web Healthy
+        > send report 8: counter 1, committed 09f36e45, web Healthy
+        > send report 9: counter 1, committed 09f36e45, web Healthy
+    "#]],
+    );
+}
+
+#[test]
+fn power_cuts_in_a_trial_are_counted_apart_from_failures() {
+    let (publisher, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    device
+        .assign(&publisher, 2, &release_head("2.0"), &[component("web", 2)])
+        .unwrap();
+    for _ in 0..11 {
+        device = device.restarted().quiet();
+        device.run().unwrap();
+    }
+    let mut device = device.loud().restarted();
+    device.run().unwrap();
+    let rejected = device.agent.state().rejected.unwrap();
+    assert_eq!(rejected.reason, Reason::Reboots);
+    assert_eq!(device.running().len(), 1);
+    shows(
+        &device,
+        expect![[r#"
+        < target
+        * TargetAccepted(81444adf)
+        > store Trust
+        > store State
+        > fetch web 77020202
+        > stage web 77020202
+        > store State
+        * TrialStarted(81444adf)
+        > stop web ed596007
+        > start web 77020202
+        > send report 4: counter 2, committed 09f36e45, Trying 81444adf, web Healthy
+        -- restart --
+        -- restart --
+        -- restart --
+        -- restart --
+        -- restart --
+        -- restart --
+        -- restart --
+        -- restart --
+        -- restart --
+        -- restart --
+        -- restart --
+        -- restart --
+        > store Clock
+        > take inventory
+        > start web 77010101
+        > connect
+        * Connected
+        > send report 1: counter 2, committed 09f36e45, rejected 81444adf as Reboots, web Healthy
+    "#]],
+    );
+}
+
+#[test]
+fn what_cannot_be_saved_is_not_begun() {
+    let (publisher, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    device.storage_works = false;
+    device
+        .assign(&publisher, 2, &release_head("2.0"), &[component("web", 2)])
+        .unwrap();
+    device.pass(seconds(10)).unwrap();
+    device.storage_works = true;
+    device.pass(seconds(30)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < target
+        * TargetAccepted(81444adf)
+        > store Trust
+        * RecordNotSaved(Trust)
+        > store State
+        * RecordNotSaved(State)
+        > send report 4: counter 2, committed 09f36e45, Preparing 81444adf, unsaved
+        -- 10 s pass --
+        > store Trust
+        * RecordNotSaved(Trust)
+        > store State
+        * RecordNotSaved(State)
+        > store State
+        * RecordNotSaved(State)
+        > store Trust
+        * RecordNotSaved(Trust)
+        -- 30 s pass --
+        > store Trust
+        > store State
+        > fetch web 77020202
+        > stage web 77020202
+        * TrialStarted(81444adf)
+        > store State
+        > stop web ed596007
+        > start web 77020202
+        > send report 5: counter 2, committed 09f36e45, Trying 81444adf, web Healthy
+        > store State
+        * Committed(81444adf)
+        > remove web ed596007
+        > send report 6: counter 2, committed 81444adf
+    "#]],
+    );
+}
+
+#[test]
+fn a_read_only_disk_does_not_keep_the_committed_release_from_running() {
+    let (publisher, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    device
+        .assign(&publisher, 2, &release_head("2.0"), &[component("web", 2)])
+        .unwrap();
+    device.storage_works = false;
+    device.online = false;
+    let mut device = device.restarted();
+    device.pass(seconds(3)).unwrap();
+    assert_eq!(
+        device.running(),
+        vec![(name("web"), component("web", 1).instance())]
+    );
+    shows(
+        &device,
+        expect![[r#"
+        < target
+        * TargetAccepted(81444adf)
+        > store Trust
+        > store State
+        > fetch web 77020202
+        > stage web 77020202
+        > store State
+        * TrialStarted(81444adf)
+        > stop web ed596007
+        > start web 77020202
+        > send report 4: counter 2, committed 09f36e45, Trying 81444adf, web Healthy
+        -- restart --
+        -- 3 s pass --
+        * TrialResumed(1)
+        > store Clock
+        * RecordNotSaved(Clock)
+        > store State
+        * RecordNotSaved(State)
+        > take inventory
+        > start web 77010101
+        > connect
+        * Disconnected { failure: Network, retry_at: Instant(1797) }
+        > store State
+        * RecordNotSaved(State)
+        > store Clock
+        * RecordNotSaved(Clock)
+        > connect
+        * Disconnected { failure: Network, retry_at: Instant(4447) }
+    "#]],
+    );
+}
+
+fn damaged(record: Record, damage: impl FnOnce(&mut Vec<u8>)) -> Device {
+    let (_, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    damage(device.disk.records.get_mut(&(record as usize)).unwrap());
+    let before = device.disk.records[&(record as usize)].clone();
+    let mut device = device.restarted();
+    device.pass(seconds(5)).unwrap();
+    if device.out.contains("Newer") {
+        assert_eq!(
+            device.disk.records[&(record as usize)],
+            before,
+            "it is left alone"
+        );
+    }
+    device
+}
+
+fn torn(bytes: &mut Vec<u8>) {
+    bytes.truncate(bytes.len() / 2);
+}
+
+/// A record of a newer agent that says that this one must not read it.
+fn newer(bytes: &mut Vec<u8>) {
+    bytes[0] = 9;
+    bytes[1] = 9;
+    let sum = lightship_core::id::Digest::of(&bytes[7..]).chain(&bytes[..3]);
+    bytes[3..7].copy_from_slice(&sum.0[..4]);
+}
+
+#[test]
+fn a_torn_state_leaves_everything_on_the_device_as_it_is() {
+    let device = damaged(Record::State, torn);
+    assert_eq!(device.disk.instances.len(), 1);
+    shows(
+        &device,
+        expect![[r#"
+        -- restart --
+        -- 5 s pass --
+        * RecordUnreadable(State, Torn)
+        > store Clock
+        > take inventory
+        > connect
+        * Connected
+        > send report 1: counter 1, unsaved
+    "#]],
+    );
+}
+
+#[test]
+fn a_state_of_a_newer_agent_is_left_alone() {
+    let device = damaged(Record::State, newer);
+    assert_eq!(device.disk.instances.len(), 1);
+    shows(
+        &device,
+        expect![[r#"
+        -- restart --
+        -- 5 s pass --
+        * RecordUnreadable(State, Newer)
+        > store Clock
+        > take inventory
+        > connect
+        * Connected
+        > send report 1: counter 1, unsaved
+    "#]],
+    );
+}
+
+#[test]
+fn a_torn_trust_falls_back_to_the_first_root() {
+    shows(
+        &damaged(Record::Trust, torn),
+        expect![[r#"
+        -- restart --
+        -- 5 s pass --
+        * RecordUnreadable(Trust, Torn)
+        > store Clock
+        > take inventory
+        > start web 77010101
+        > connect
+        * Connected
+        > send report 1: counter 0, committed 09f36e45, web Healthy
+    "#]],
+    );
+}
+
+#[test]
+fn a_torn_identity_without_a_provisioning_key_still_runs_its_release() {
+    let device = damaged(Record::Identity, torn);
+    assert_eq!(device.running().len(), 1);
+    shows(
+        &device,
+        expect![[r#"
+        -- restart --
+        -- 5 s pass --
+        * RecordUnreadable(Identity, Torn)
+        * Unprovisioned
+        > store Clock
+        > take inventory
+        > start web 77010101
+    "#]],
+    );
+}
+
+#[test]
+fn an_identity_of_a_newer_agent_is_left_alone() {
+    let device = damaged(Record::Identity, newer);
+    assert_eq!(device.running().len(), 1);
+    shows(
+        &device,
+        expect![[r#"
+        -- restart --
+        -- 5 s pass --
+        * RecordUnreadable(Identity, Newer)
+        > store Clock
+        > take inventory
+        > start web 77010101
+    "#]],
+    );
+}
+
+#[test]
+fn a_component_that_exits_is_started_again_with_back_off_and_never_given_up() {
+    let (_, mut device) = running_device(&[component("web", 1)]);
+    device
+        .faults
+        .insert(component("web", 1).artifact.digest, Fault::Exits);
+    let mut device = device.loud().restarted();
+    device.pass(seconds(30)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        -- restart --
+        -- 30 s pass --
+        > store Clock
+        > take inventory
+        > start web 77010101
+        * ComponentFailed(web)
+        > connect
+        * Connected
+        > send report 1: counter 1, committed 09f36e45, web Exited
+        > stop web ed596007
+        > start web 77010101
+        * ComponentFailed(web)
+        > stop web ed596007
+        > start web 77010101
+        * ComponentFailed(web)
+        > send report 2: counter 1, committed 09f36e45, web Exited
+        > stop web ed596007
+        > start web 77010101
+        * ComponentFailed(web)
+        > send report 3: counter 1, committed 09f36e45, web Exited
+        > stop web ed596007
+        > start web 77010101
+        * ComponentFailed(web)
+        > send report 4: counter 1, committed 09f36e45, web Exited
+    "#]],
+    );
+}
+
+#[test]
+fn an_idle_device_sends_nothing() {
+    let (_, device) = running_device(&[component("web", 1)]);
+    let mut device = device.loud();
+    device.pass(seconds(3600)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        -- 3600 s pass --
+    "#]],
+    );
 }

@@ -171,7 +171,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     }
 
     fn choose_cargo(&mut self) -> Option<Cargo> {
-        if !self.link.may_send() {
+        if !self.link.may_send(self.cx.now) {
             return None;
         }
         let identity = self.identity.as_ref()?;
@@ -272,7 +272,10 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             }
             (Cargo::Proposal, Some(key), _) => Up::ProposeKey(key),
             (Cargo::Registration | Cargo::Proposal | Cargo::Report, _, _) => {
-                let unsaved = !self.cx.is_saved(Record::State) || !self.cx.is_saved(Record::Trust);
+                let is_saved =
+                    |record| self.cx.is_saved(record) && !self.cx.ledger.is_halted(record);
+                let is_saved = is_saved(Record::State) && is_saved(Record::Trust);
+                let unsaved = !is_saved || self.reconcile.is_paused();
                 let (now, reconcile) = (self.cx.now, &mut self.reconcile);
                 Up::Report(
                     self.reporter
@@ -295,12 +298,13 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             .then(|| self.link.deadline())
             .flatten();
         let can_link = self.config.provisioning_key.is_some() || self.is_registered();
+        let may_send = self.link.may_send(self.cx.now);
         let report = || self.reporter.due(&self.trust, &self.reconcile);
         let moments = [
             (self.cx.ledger.retry_at(), Wake::Record),
             (self.reconcile.deadline(&self.cx), Wake::Components),
             (link.filter(|_| can_link), Wake::Link),
-            (self.link.may_send().then(report).flatten(), Wake::Report),
+            (may_send.then(report).flatten(), Wake::Report),
             (Some(self.upkeep_at()), Wake::Upkeep),
         ];
         let later = moments.into_iter().filter_map(|(at, why)| Some((at?, why)));

@@ -131,9 +131,9 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     }
 
     pub(super) fn sent(&mut self, id: MessageId, result: Result<(), Failure>) {
-        let cargo = self.link.sent(id, result);
-        // A connection that lasts through a trial is never made anew: a delivered report shows as well that the fleet is in reach.
-        if result.is_ok() && cargo == Some(Cargo::Report) {
+        let cargo = self.link.sent(&mut self.cx, id, result);
+        // A connection that lasts through a trial is never made anew: a delivered message shows as well that the fleet is in reach.
+        if cargo.is_some() && result.is_ok() && !self.link.is_enrolling() {
             self.reconcile.reached_fleet();
         }
         if result.is_err() && cargo == Some(Cargo::Report) {

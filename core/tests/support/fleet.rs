@@ -17,7 +17,7 @@ pub struct Fleet {
     pub current: Option<ApiKey>,
     /// API keys that stopped working.
     pub retired: BTreeSet<ApiKey>,
-    told_target: bool,
+    pub told_target: bool,
 }
 
 impl Fleet {
@@ -50,11 +50,9 @@ impl Fleet {
                     device.event(Event::Received(Down::KeyAccepted(accepted)))?;
                 }
                 Up::Report(report) => {
-                    while (report.root as usize) <= self.roots.len() {
-                        let document = &self.roots[report.root as usize - 1];
+                    if let Some(document) = self.roots.get((report.root as usize).wrapping_sub(1)) {
                         let document = Blob::Raw(document);
                         device.event(Event::Received(Down::Root(SignedRoot { document })))?;
-                        break;
                     }
                     self.reports.push(report);
                 }

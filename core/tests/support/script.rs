@@ -315,6 +315,9 @@ impl World<'_> {
                 vec![Event::ProvisioningKeyErased(Ok(()))]
             }
             Action::Connect(credentials) => vec![self.connect(credentials)],
+            Action::Send(id, _) if !self.online => {
+                vec![Event::Sent(*id, Err(Failure::Network))]
+            }
             Action::Send(id, message) => {
                 if let Up::Report(report) = message {
                     self.check_truth(report);
@@ -387,10 +390,11 @@ impl World<'_> {
     fn check_truth(&self, report: &Report) {
         let bytes = self.disk.records.get(&(Record::State as usize));
         let saved = bytes.map(|bytes| record::decode::<record::State<COMPONENTS>>(bytes));
-        let saved = saved
-            .transpose()
-            .expect("it reads back")
-            .unwrap_or_default();
+        let Ok(saved) = saved.transpose() else {
+            assert!(report.unsaved, "what cannot be read is not reported as so");
+            return;
+        };
+        let saved = saved.unwrap_or_default();
         let committed = saved.committed.as_ref().map(|target| target.release);
         let rejected = saved.rejected.map(|rejected| rejected.release);
         assert!(
