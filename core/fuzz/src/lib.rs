@@ -8,8 +8,11 @@ pub mod documents;
 pub mod rules;
 pub mod wire;
 
-/// Every target: its name and what it runs. A target panics when it finds a fault.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// What a target does with its bytes; it panics when it finds a fault.
+pub type Target = fn(&[u8]);
+
+/// Every target: its name and what it runs.
+pub const TARGETS: &[(&str, Target)] = &[
     ("documents", documents::run),
     ("rules", rules::run),
     ("wire", wire::run),
