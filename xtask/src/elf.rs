@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use object::read::elf::{ElfFile32, FileHeader, SectionHeader};
-use object::{Endianness, elf};
+use anyhow::{Context, Result, bail};
+use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
+use object::{Endianness, FileKind, elf};
 
 /// Bytes that a program takes on its device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,24 @@ impl Weight {
 pub(crate) fn weigh(path: &Path) -> Result<Weight> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     weigh_bytes(&bytes).with_context(|| format!("cannot weigh {}", path.display()))
+}
+
+/// Whether a program of any size of word needs no other file to start: it names no interpreter.
+pub(crate) fn is_static(bytes: &[u8]) -> Result<bool> {
+    Ok(match object::FileKind::parse(bytes)? {
+        FileKind::Elf32 => !has_interpreter::<elf::FileHeader32<Endianness>>(bytes)?,
+        FileKind::Elf64 => !has_interpreter::<elf::FileHeader64<Endianness>>(bytes)?,
+        other => bail!("a program is expected, not {other:?}"),
+    })
+}
+
+fn has_interpreter<Header: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<bool> {
+    let header = Header::parse(bytes)?;
+    let endian = header.endian()?;
+    let segments = header.program_headers(endian, bytes)?;
+    Ok(segments
+        .iter()
+        .any(|segment| segment.p_type(endian) == elf::PT_INTERP))
 }
 
 fn weigh_bytes(bytes: &[u8]) -> Result<Weight> {
@@ -99,6 +117,16 @@ mod tests {
             ram: 300,
         };
         assert_eq!(weight.over(empty), Weight { flash: 10, ram: 0 });
+    }
+
+    #[test]
+    fn this_very_test_is_not_static_and_a_bare_program_is() {
+        let own = std::env::current_exe()
+            .and_then(std::fs::read)
+            .expect("a test can read itself");
+        assert!(cfg!(target_env = "musl") || !is_static(&own).expect("an ELF file"));
+        assert!(is_static(&program(&[])).expect("an ELF file"));
+        assert!(is_static(b"#!/bin/sh").is_err());
     }
 
     #[test]

@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod archive;
 mod bench;
+mod deb;
 mod device;
+mod dist;
 mod elf;
 mod firmware;
 mod fuzz;
@@ -28,6 +31,7 @@ Commands:
   fuzz <target>     look for inputs that trip a fuzz target
   bench [name]      measure, beside a peer where there is one
   firmware <board>  build the programs of a board
+  dist              build static programs and Debian packages
 
 `cargo xtask <command> --help` says more about one command.";
 
@@ -54,6 +58,7 @@ fn run(words: &[String]) -> anyhow::Result<ExitCode> {
         }
         "firmware" => firmware::run(rest),
         "bench" => bench::run(rest),
+        "dist" => dist::run(rest),
         "fuzz" => fuzz::run(rest),
         "size" => size::run(rest),
         "test" => test::run(rest),

@@ -29,3 +29,13 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     package("wireguard-go", "a WireGuard peer that others wrote"),
     package("wireguard-tools", "`wg`, to look at tunnels from outside"),
 ];
+
+/// What `cargo xtask dist` wants to find.
+pub(crate) const FOR_DIST: &[Package] = &[
+    package("gcc-aarch64-linux-gnu", "C parts of dependencies for arm64"),
+    package(
+        "gcc-arm-linux-gnueabihf",
+        "C parts of dependencies for armhf",
+    ),
+    package("musl-tools", "C parts of dependencies for amd64"),
+];

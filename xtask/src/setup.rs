@@ -23,18 +23,9 @@ const COMPONENTS: &[&str] = &["clippy", "rustfmt"];
 
 /// Makes the pinned toolchain complete.
 pub(crate) fn toolchain(step: &mut Step, root: &Path) -> Result<()> {
+    targets(step, root, TARGETS)?;
     if !process::is_installed("rustup") {
-        step.skip(format!(
-            "rustup is not installed; these must be present already: {} {}",
-            COMPONENTS.join(" "),
-            TARGETS.join(" ")
-        ));
         return Ok(());
-    }
-    let have = installed(root, "target")?;
-    let missing = missing(TARGETS, &have);
-    if !missing.is_empty() {
-        step.run(rustup(root, &["target", "add"], &missing))?;
     }
     let have = installed(root, "component")?;
     // Components are listed with the host's name behind them: `clippy-x86_64-unknown-linux-gnu`.
@@ -43,10 +34,27 @@ pub(crate) fn toolchain(step: &mut Step, root: &Path) -> Result<()> {
         .filter(|name| !have.iter().any(|line| line.starts_with(*name)))
         .copied()
         .collect();
-    if !missing.is_empty() {
-        step.run(rustup(root, &["component", "add"], &missing))?;
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    step.run(rustup(root, &["component", "add"], &missing))
+}
+
+/// Adds the targets that are missing.
+pub(crate) fn targets(step: &mut Step, root: &Path, wanted: &[&str]) -> Result<()> {
+    if !process::is_installed("rustup") {
+        step.skip(format!(
+            "rustup is not installed; these must be present already: {} {}",
+            COMPONENTS.join(" "),
+            wanted.join(" ")
+        ));
+        return Ok(());
+    }
+    let missing = missing(wanted, &installed(root, "target")?);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    step.run(rustup(root, &["target", "add"], &missing))
 }
 
 /// Installs the Debian packages that are missing, or says which to install.
