@@ -19,20 +19,22 @@ pub(crate) struct Package<'a> {
     pub(crate) architecture: &'a str,
     /// One line.
     pub(crate) summary: &'a str,
+    /// A package of the same version that this one cannot do without.
+    pub(crate) needs: Option<&'a str>,
     /// The systemd unit, by its name without a folder, that it enables and starts.
-    pub(crate) unit: &'a str,
+    pub(crate) unit: Option<&'a str>,
     /// What it installs.
-    pub(crate) files: Vec<File<'a>>,
+    pub(crate) files: Vec<File>,
 }
 
 /// One installed file.
-pub(crate) struct File<'a> {
+pub(crate) struct File {
     /// From the root, without a leading `/`.
     pub(crate) path: String,
     /// Permission bits.
     pub(crate) mode: u32,
     /// What is in it.
-    pub(crate) bytes: &'a [u8],
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Package<'_> {
@@ -48,12 +50,12 @@ impl Package<'_> {
     }
 
     fn control_files(&self) -> Result<Vec<u8>> {
-        let scripts = [
-            ("./control", 0o644, self.control()),
-            ("./postinst", 0o755, self.after_installation()),
-            ("./prerm", 0o755, self.before_removal()),
-            ("./postrm", 0o755, self.after_removal()),
-        ];
+        let mut scripts = vec![("./control", 0o644, self.control())];
+        if let Some(unit) = self.unit {
+            scripts.push(("./postinst", 0o755, after_installation(unit)));
+            scripts.push(("./prerm", 0o755, before_removal(unit)));
+            scripts.push(("./postrm", 0o755, AFTER_REMOVAL.to_owned()));
+        }
         let mut tar = Vec::new();
         archive::tar_entry(&mut tar, "./", 0o755, &Kind::Folder)?;
         for (path, mode, text) in scripts {
@@ -76,48 +78,67 @@ impl Package<'_> {
         }
         for file in &self.files {
             let path = format!("./{}", file.path);
-            archive::tar_entry(&mut tar, &path, file.mode, &Kind::File(file.bytes))?;
+            archive::tar_entry(&mut tar, &path, file.mode, &Kind::File(&file.bytes))?;
         }
         archive::tar_end(&mut tar);
         Ok(tar)
     }
 
     fn control(&self) -> String {
+        let Self {
+            name,
+            version,
+            architecture,
+            summary,
+            ..
+        } = self;
         let bytes: usize = self.files.iter().map(|file| file.bytes.len()).sum();
+        let size = bytes.div_ceil(1024);
+        let needs = self
+            .needs
+            .map(|needs| format!("Depends: {needs} (= {version})\n"));
+        let needs = needs.unwrap_or_default();
         format!(
-            "Package: {}\nVersion: {}\nArchitecture: {}\nMaintainer: The Lightship authors\n\
-             Installed-Size: {}\nSection: admin\nPriority: optional\nDescription: {}\n",
-            self.name,
-            self.version,
-            self.architecture,
-            bytes.div_ceil(1024),
-            self.summary,
+            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n\
+             Maintainer: The Lightship authors\nInstalled-Size: {size}\n{needs}\
+             Section: admin\nPriority: optional\nDescription: {summary}\n"
         )
-    }
-
-    /// After an upgrade the service is started anew: what it looks after keeps running meanwhile.
-    fn after_installation(&self) -> String {
-        format!(
-            "#!/bin/sh\nset -e\nif [ \"$1\" = configure ] && [ -d /run/systemd/system ]; then\n    \
-             systemctl daemon-reload\n    systemctl enable {unit}\n    systemctl restart {unit} || true\nfi\n",
-            unit = self.unit
-        )
-    }
-
-    fn before_removal(&self) -> String {
-        format!(
-            "#!/bin/sh\nset -e\nif [ \"$1\" = remove ] && [ -d /run/systemd/system ]; then\n    \
-             systemctl disable --now {unit}\nfi\n",
-            unit = self.unit
-        )
-    }
-
-    /// What the service keeps (who a device is, what it runs) stays, as its configuration does.
-    fn after_removal(&self) -> String {
-        "#!/bin/sh\nset -e\nif [ -d /run/systemd/system ]; then\n    systemctl daemon-reload\nfi\n"
-            .to_owned()
     }
 }
+
+/// After an upgrade the service is started anew: what it looks after keeps running meanwhile.
+fn after_installation(unit: &str) -> String {
+    format!(
+        "#!/bin/sh
+set -e
+if [ \"$1\" = configure ] && [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+    systemctl enable {unit}
+    # Installed but not configured is no failure of the installation.
+    systemctl restart {unit} || true
+fi
+"
+    )
+}
+
+fn before_removal(unit: &str) -> String {
+    format!(
+        "#!/bin/sh
+set -e
+if [ \"$1\" = remove ] && [ -d /run/systemd/system ]; then
+    systemctl disable --now {unit}
+fi
+"
+    )
+}
+
+/// What a service keeps (who a device is, what it runs) stays, as its configuration does.
+const AFTER_REMOVAL: &str = "#!/bin/sh
+set -e
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+fi
+";
 
 fn compressed(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -138,17 +159,18 @@ mod tests {
             version: "1.2.3",
             architecture: "arm64",
             summary: "An example",
-            unit: "example.service",
+            needs: Some("lightship"),
+            unit: Some("example.service"),
             files: vec![
                 File {
                     path: "usr/bin/example".to_owned(),
                     mode: 0o755,
-                    bytes: b"\x7fELF",
+                    bytes: b"\x7fELF".to_vec(),
                 },
                 File {
                     path: "usr/lib/systemd/system/example.service".to_owned(),
                     mode: 0o644,
-                    bytes: b"[Unit]\n",
+                    bytes: b"[Unit]\n".to_vec(),
                 },
             ],
         }
@@ -179,6 +201,10 @@ mod tests {
         std::fs::remove_file(&path).expect("the package was written");
         assert!(fields.contains("Package: lightship-example\n"), "{fields}");
         assert!(fields.contains("Architecture: arm64\n"), "{fields}");
+        assert!(
+            fields.contains("Depends: lightship (= 1.2.3)\n"),
+            "{fields}"
+        );
         let program = contents
             .lines()
             .find(|line| line.ends_with("./usr/bin/example"));

@@ -51,30 +51,51 @@ const ARCHITECTURES: &[Architecture] = &[
     },
 ];
 
-/// A program that is shipped, and the Debian package that it is shipped in.
+/// A Debian package.
 struct Product {
-    crate_name: &'static str,
-    program: &'static str,
     package: &'static str,
     summary: &'static str,
-    /// The systemd unit, from the root of the repository.
-    unit: &'static str,
+    /// A program and the crate that it is of.
+    program: Option<Program>,
+    /// Another package of the same version that this one cannot do without.
+    needs: Option<&'static str>,
+    /// The systemd unit that it starts, from the root of the repository.
+    unit: Option<&'static str>,
+}
+
+#[derive(Clone, Copy)]
+struct Program {
+    crate_name: &'static str,
+    name: &'static str,
 }
 
 const PRODUCTS: &[Product] = &[
     Product {
-        crate_name: "lightshipd",
-        program: "lightshipd",
         package: "lightshipd",
         summary: "Runs the releases that a Lightship fleet assigns to this device",
-        unit: "platforms/linux/systemd/lightshipd.service",
+        program: Some(Program {
+            crate_name: "lightshipd",
+            name: "lightshipd",
+        }),
+        needs: None,
+        unit: Some("platforms/linux/systemd/lightshipd.service"),
     },
     Product {
-        crate_name: "lightship",
-        program: "lightship",
         package: "lightship",
-        summary: "Lightship's command line and fleet server",
-        unit: "fleet/cli/systemd/lightship.service",
+        summary: "The command line of Lightship",
+        program: Some(Program {
+            crate_name: "lightship",
+            name: "lightship",
+        }),
+        needs: None,
+        unit: None,
+    },
+    Product {
+        package: "lightship-server",
+        summary: "Serves a Lightship fleet from this machine",
+        program: None,
+        needs: Some("lightship"),
+        unit: Some("fleet/cli/systemd/lightship-server.service"),
     },
 ];
 
@@ -118,34 +139,42 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     Ok(report.finish())
 }
 
-/// Builds one program and packs it.
+/// Builds a package and what is in it.
 fn ship(root: &Path, metadata: &Metadata, on: &Architecture, product: &Product) -> Result<()> {
-    let program = build(root, metadata, on, product)?;
-    let bytes = std::fs::read(&program)?;
-    ensure!(
-        elf::is_static(&bytes)?,
-        "{} is not static",
-        program.display()
-    );
+    let version = metadata
+        .packages
+        .first()
+        .context("the workspace is empty")?
+        .version
+        .to_string();
     let folder = metadata.target_directory.join("dist").into_std_path_buf();
     std::fs::create_dir_all(&folder)?;
-    let version = version(metadata, product)?;
-    let name = format!("{}_{version}_{}", product.package, on.name);
-    std::fs::write(folder.join(&name), &bytes)?;
-    println!("{name}: {} KB, static", bytes.len() / 1024);
-    let package = pack(root, on, product, &version, &bytes)?;
-    let path = folder.join(format!("{name}.deb"));
-    std::fs::write(&path, &package)?;
-    println!("{}: {} KB", path.display(), package.len() / 1024);
-    Ok(())
+    let write = |name: &str, bytes: &[u8]| -> Result<()> {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes)?;
+        println!("{}: {} KB", path.display(), bytes.len() / 1024);
+        Ok(())
+    };
+    let mut files = Vec::new();
+    if let Some(program) = product.program {
+        let built = build(root, metadata, on, program)?;
+        let bytes = std::fs::read(&built)?;
+        ensure!(elf::is_static(&bytes)?, "{} is not static", built.display());
+        write(&format!("{}-{version}-{}", program.name, on.name), &bytes)?;
+        files.push(File {
+            path: format!("usr/bin/{}", program.name),
+            mode: 0o755,
+            bytes,
+        });
+    }
+    let package = pack(root, on, product, &version, files)?;
+    write(
+        &format!("{}_{version}_{}.deb", product.package, on.name),
+        &package.write()?,
+    )
 }
 
-fn build(
-    root: &Path,
-    metadata: &Metadata,
-    on: &Architecture,
-    product: &Product,
-) -> Result<PathBuf> {
+fn build(root: &Path, metadata: &Metadata, on: &Architecture, program: Program) -> Result<PathBuf> {
     ensure!(
         process::is_installed(on.compiler),
         "{} is not installed",
@@ -156,9 +185,9 @@ fn build(
     command
         .args([
             "--package",
-            product.crate_name,
+            program.crate_name,
             "--bin",
-            product.program,
+            program.name,
             "--target",
             on.target,
         ])
@@ -171,46 +200,48 @@ fn build(
         .target_directory
         .join(on.target)
         .join("dist")
-        .join(product.program);
+        .join(program.name);
     Ok(built.into_std_path_buf())
 }
 
-fn pack(
+fn pack<'a>(
     root: &Path,
-    on: &Architecture,
-    product: &Product,
-    version: &str,
-    program: &[u8],
-) -> Result<Vec<u8>> {
-    let unit = std::fs::read(root.join(product.unit))
-        .with_context(|| format!("cannot read {}", product.unit))?;
-    let unit_name = product.unit.rsplit('/').next().unwrap_or(product.unit);
-    let licences = ["LICENSE-MIT", "LICENSE-APACHE"].map(|name| std::fs::read(root.join(name)));
-    let [mit, apache] = licences;
-    let (mit, apache) = (mit?, apache?);
-    let doc = |name: &str| format!("usr/share/doc/{}/{name}", product.package);
-    let file = |path, mode, bytes| File { path, mode, bytes };
-    let package = Package {
+    on: &'a Architecture,
+    product: &'a Product,
+    version: &'a str,
+    mut files: Vec<File>,
+) -> Result<Package<'a>> {
+    let mut add = |from: &str, path: String| -> Result<()> {
+        let bytes =
+            std::fs::read(root.join(from)).with_context(|| format!("cannot read {from}"))?;
+        files.push(File {
+            path,
+            mode: 0o644,
+            bytes,
+        });
+        Ok(())
+    };
+    let unit = product
+        .unit
+        .map(|path| path.rsplit('/').next().unwrap_or(path));
+    if let (Some(path), Some(unit)) = (product.unit, unit) {
+        add(path, format!("usr/lib/systemd/system/{unit}"))?;
+    }
+    for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        add(
+            licence,
+            format!("usr/share/doc/{}/{licence}", product.package),
+        )?;
+    }
+    Ok(Package {
         name: product.package,
         version,
         architecture: on.name,
         summary: product.summary,
-        unit: unit_name,
-        files: vec![
-            file(format!("usr/bin/{}", product.program), 0o755, program),
-            file(format!("usr/lib/systemd/system/{unit_name}"), 0o644, &unit),
-            file(doc("LICENSE-MIT"), 0o644, &mit),
-            file(doc("LICENSE-APACHE"), 0o644, &apache),
-        ],
-    };
-    package.write()
-}
-
-fn version(metadata: &Metadata, product: &Product) -> Result<String> {
-    let mut packages = metadata.packages.iter();
-    let package = packages.find(|package| package.name == product.crate_name);
-    let package = package.with_context(|| format!("there is no crate {}", product.crate_name))?;
-    Ok(package.version.to_string())
+        needs: product.needs,
+        unit,
+        files,
+    })
 }
 
 #[cfg(test)]
@@ -220,13 +251,36 @@ mod tests {
     #[test]
     fn what_is_shipped_is_part_of_the_workspace() {
         let metadata = workspace::metadata(&workspace::root()).expect("our own manifests");
-        for product in PRODUCTS {
-            assert!(
-                version(&metadata, product).is_ok(),
-                "{}",
-                product.crate_name
-            );
+        for program in PRODUCTS.iter().filter_map(|product| product.program) {
+            let mut packages = metadata.packages.iter();
+            assert!(packages.any(|package| package.name == program.crate_name));
         }
+    }
+
+    #[test]
+    fn a_service_is_packed_with_its_unit_and_the_licences() {
+        let product = PRODUCTS.last().expect("there are products");
+        let package = pack(
+            &workspace::root(),
+            &ARCHITECTURES[0],
+            product,
+            "1.2.3",
+            Vec::new(),
+        );
+        let paths: Vec<String> = package
+            .expect("the unit is there")
+            .files
+            .into_iter()
+            .map(|file| file.path)
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "usr/lib/systemd/system/lightship-server.service",
+                "usr/share/doc/lightship-server/LICENSE-MIT",
+                "usr/share/doc/lightship-server/LICENSE-APACHE",
+            ]
+        );
     }
 
     #[test]
