@@ -23,8 +23,9 @@ struct Architecture {
     /// As Debian calls it.
     name: &'static str,
     target: &'static str,
-    /// Compiler of C dependencies, and linker.
+    /// Compiler of C dependencies.
     compiler: &'static str,
+    linker: &'static str,
     /// What the compiler is told more than the target's own.
     flags: &'static str,
 }
@@ -34,12 +35,15 @@ const ARCHITECTURES: &[Architecture] = &[
         name: "amd64",
         target: "x86_64-unknown-linux-musl",
         compiler: "musl-gcc",
+        // musl-gcc itself names an interpreter even in a static program.
+        linker: "cc",
         flags: "",
     },
     Architecture {
         name: "arm64",
         target: "aarch64-unknown-linux-musl",
         compiler: "aarch64-linux-gnu-gcc",
+        linker: "aarch64-linux-gnu-gcc",
         flags: "-Clink-self-contained=yes",
     },
     // There is no musl for this one in Debian; static glibc does, as names are resolved in the program.
@@ -47,6 +51,7 @@ const ARCHITECTURES: &[Architecture] = &[
         name: "armhf",
         target: "armv7-unknown-linux-gnueabihf",
         compiler: "arm-linux-gnueabihf-gcc",
+        linker: "arm-linux-gnueabihf-gcc",
         flags: "-Ctarget-feature=+crt-static",
     },
 ];
@@ -191,7 +196,7 @@ fn build(root: &Path, metadata: &Metadata, on: &Architecture, program: Program) 
             "--target",
             on.target,
         ])
-        .env(format!("CARGO_TARGET_{upper}_LINKER"), on.compiler)
+        .env(format!("CARGO_TARGET_{upper}_LINKER"), on.linker)
         .env(format!("CARGO_TARGET_{upper}_RUSTFLAGS"), on.flags)
         .env(format!("CC_{}", on.target.replace('-', "_")), on.compiler)
         .env_remove("RUSTFLAGS");
