@@ -1,6 +1,6 @@
 //! Identifiers, digests and keys: one newtype each.
 //!
-//! In postcard they are raw bytes; in JSON they are lower-case hexadecimal text, and a [`Uuid`] has its usual hyphens (RFC 9562, section 4).
+//! In postcard they are bytes behind their length, because reading an array byte by byte costs a kilobyte of code; in JSON they are lower-case hexadecimal text, and a [`Uuid`] has its usual hyphens (RFC 9562, section 4).
 //! Secrets never print themselves.
 
 use core::fmt;
@@ -41,13 +41,22 @@ fn hex_decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     Some(out)
 }
 
-struct HexVisitor<const N: usize>;
+struct FixedVisitor<const N: usize>;
 
-impl<const N: usize> Visitor<'_> for HexVisitor<N> {
+impl<const N: usize> Visitor<'_> for FixedVisitor<N> {
     type Value = [u8; N];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} lower-case hexadecimal digits", 2 * N)
+        write!(
+            f,
+            "{N} bytes, or twice as many lower-case hexadecimal digits"
+        )
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        bytes
+            .try_into()
+            .map_err(|_| E::custom("not bytes of the right length"))
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -64,7 +73,7 @@ macro_rules! fixed_bytes {
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 if !s.is_human_readable() {
-                    return self.0.serialize(s);
+                    return s.serialize_bytes(&self.0);
                 }
                 let mut text = [0; 2 * $len];
                 hex_encode(&self.0, &mut text);
@@ -75,9 +84,9 @@ macro_rules! fixed_bytes {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
                 if d.is_human_readable() {
-                    d.deserialize_str(HexVisitor::<$len>).map(Self)
+                    d.deserialize_str(FixedVisitor::<$len>).map(Self)
                 } else {
-                    <[u8; $len]>::deserialize(d).map(Self)
+                    d.deserialize_bytes(FixedVisitor::<$len>).map(Self)
                 }
             }
         }
@@ -275,7 +284,7 @@ impl Serialize for Uuid {
         if s.is_human_readable() {
             s.serialize_str(&self.to_text())
         } else {
-            self.0.serialize(s)
+            s.serialize_bytes(&self.0)
         }
     }
 }
@@ -299,7 +308,7 @@ impl<'de> Deserialize<'de> for Uuid {
         if d.is_human_readable() {
             d.deserialize_str(UuidVisitor)
         } else {
-            <[u8; 16]>::deserialize(d).map(Self)
+            d.deserialize_bytes(FixedVisitor::<16>).map(Self)
         }
     }
 }

@@ -173,23 +173,23 @@ fn a_release_is_tried_and_committed() {
     shows(
         &device,
         expect![[r#"
-        < target
-        * TargetAccepted(81444adf)
-        > store Trust
-        > store State
-        > fetch web 77020202
-        > stage web 77020202
-        > store State
-        * TrialStarted(81444adf)
-        > stop web ed596007
-        > start web 77020202
-        > send report 4: counter 2, committed 09f36e45, Trying 81444adf, web Healthy
-        -- 30 s pass --
-        > store State
-        * Committed(81444adf)
-        > remove web ed596007
-        > send report 5: counter 2, committed 81444adf
-    "#]],
+            < target
+            * TargetAccepted(f96ef8d5)
+            > store Trust
+            > store State
+            > fetch web 77020202
+            > stage web 77020202
+            > store State
+            * TrialStarted(f96ef8d5)
+            > stop web ed596007
+            > start web 77020202
+            > send report 4: counter 2, committed 602f4c13, Trying f96ef8d5, web Healthy
+            -- 30 s pass --
+            > store State
+            * Committed(f96ef8d5)
+            > remove web ed596007
+            > send report 5: counter 2, committed f96ef8d5
+        "#]],
     );
 }
 
@@ -210,29 +210,29 @@ fn a_release_that_fails_is_reverted_and_not_tried_again() {
     shows(
         &device,
         expect![[r#"
-        < target
-        * TargetAccepted(81444adf)
-        > store Trust
-        > store State
-        > fetch web 77020202
-        > stage web 77020202
-        > store State
-        * TrialStarted(81444adf)
-        > stop web ed596007
-        > start web 77020202
-        > send report 4: counter 2, committed 09f36e45, Trying 81444adf, web Unhealthy
-        -- 60 s pass --
-        * Rejected { release: 81444adf, reason: Unhealthy }
-        > store State
-        > stop web 436022c1
-        > start web 77010101
-        > remove web 436022c1
-        > send report 5: counter 2, committed 09f36e45, rejected 81444adf as Unhealthy, web Healthy
-        * Reverted
-        < target
-        * TargetRejectedBefore(81444adf)
-        -- 60 s pass --
-    "#]],
+            < target
+            * TargetAccepted(f96ef8d5)
+            > store Trust
+            > store State
+            > fetch web 77020202
+            > stage web 77020202
+            > store State
+            * TrialStarted(f96ef8d5)
+            > stop web ed596007
+            > start web 77020202
+            > send report 4: counter 2, committed 602f4c13, Trying f96ef8d5, web Unhealthy
+            -- 60 s pass --
+            * Rejected { release: f96ef8d5, reason: Unhealthy }
+            > store State
+            > stop web 436022c1
+            > start web 77010101
+            > remove web 436022c1
+            > send report 5: counter 2, committed 602f4c13, rejected f96ef8d5 as Unhealthy, web Healthy
+            * Reverted
+            < target
+            * TargetRejectedBefore(f96ef8d5)
+            -- 60 s pass --
+        "#]],
     );
 }
 
@@ -285,23 +285,23 @@ fn kill_then_download_stops_the_old_one_first() {
     shows(
         &replacing(Strategy::KillThenDownload, None),
         expect![[r#"
-        < target
-        * TargetAccepted(b7976c5a)
-        > store Trust
-        > store State
-        > store State
-        * TrialStarted(b7976c5a)
-        > stop web ed596007
-        > fetch web 77020202
-        > stage web 77020202
-        > start web 77020202
-        > send report 4: counter 2, committed 69f1f046, Trying b7976c5a, web Healthy
-        -- 20 s pass --
-        > store State
-        * Committed(b7976c5a)
-        > remove web ed596007
-        > send report 5: counter 2, committed b7976c5a
-    "#]],
+            < target
+            * TargetAccepted(7139c018)
+            > store Trust
+            > store State
+            > store State
+            * TrialStarted(7139c018)
+            > stop web ed596007
+            > fetch web 77020202
+            > stage web 77020202
+            > start web 77020202
+            > send report 4: counter 2, committed 0bb7cd68, Trying 7139c018, web Healthy
+            -- 20 s pass --
+            > store State
+            * Committed(7139c018)
+            > remove web ed596007
+            > send report 5: counter 2, committed 7139c018
+        "#]],
     );
 }
 
@@ -310,23 +310,23 @@ fn delete_then_download_keeps_the_old_one_while_there_is_room() {
     shows(
         &replacing(Strategy::DeleteThenDownload, None),
         expect![[r#"
-        < target
-        * TargetAccepted(e8866884)
-        > store Trust
-        > store State
-        > store State
-        * TrialStarted(e8866884)
-        > stop web ed596007
-        > fetch web 77020202
-        > stage web 77020202
-        > start web 77020202
-        > send report 4: counter 2, committed 36c40ccc, Trying e8866884, web Healthy
-        -- 20 s pass --
-        > store State
-        * Committed(e8866884)
-        > remove web ed596007
-        > send report 5: counter 2, committed e8866884
-    "#]],
+            < target
+            * TargetAccepted(6944e413)
+            > store Trust
+            > store State
+            > store State
+            * TrialStarted(6944e413)
+            > stop web ed596007
+            > fetch web 77020202
+            > stage web 77020202
+            > start web 77020202
+            > send report 4: counter 2, committed 64078a73, Trying 6944e413, web Healthy
+            -- 20 s pass --
+            > store State
+            * Committed(6944e413)
+            > remove web ed596007
+            > send report 5: counter 2, committed 6944e413
+        "#]],
     );
 }
 
@@ -336,26 +336,26 @@ fn delete_then_download_removes_the_old_one_when_there_is_no_room() {
     shows(
         &device,
         expect![[r#"
-        < target
-        * TargetAccepted(e8866884)
-        > store Trust
-        > store State
-        > store State
-        * TrialStarted(e8866884)
-        > stop web ed596007
-        > fetch web 77020202
-        * StepFailed { component: web, failure: NoSpace }
-        > remove web ed596007
-        > send report 4: counter 2, committed 36c40ccc, Trying e8866884, web Fetching
-        -- 20 s pass --
-        > fetch web 77020202
-        > stage web 77020202
-        > start web 77020202
-        > send report 5: counter 2, committed 36c40ccc, Trying e8866884, web Healthy
-        > store State
-        * Committed(e8866884)
-        > send report 6: counter 2, committed e8866884
-    "#]],
+            < target
+            * TargetAccepted(6944e413)
+            > store Trust
+            > store State
+            > store State
+            * TrialStarted(6944e413)
+            > stop web ed596007
+            > fetch web 77020202
+            * StepFailed { component: web, failure: NoSpace }
+            > remove web ed596007
+            > send report 4: counter 2, committed 64078a73, Trying 6944e413, web Fetching
+            -- 20 s pass --
+            > fetch web 77020202
+            > stage web 77020202
+            > start web 77020202
+            > send report 5: counter 2, committed 64078a73, Trying 6944e413, web Healthy
+            > store State
+            * Committed(6944e413)
+            > send report 6: counter 2, committed 6944e413
+        "#]],
     );
 }
 
@@ -364,23 +364,23 @@ fn hand_over_stops_the_old_one_when_the_new_one_is_healthy() {
     shows(
         &replacing(Strategy::HandOver, None),
         expect![[r#"
-        < target
-        * TargetAccepted(3a3a6950)
-        > store Trust
-        > store State
-        > fetch web 77020202
-        > stage web 77020202
-        > store State
-        * TrialStarted(3a3a6950)
-        > start web 77020202
-        > stop web ed596007
-        > send report 4: counter 2, committed 86749399, Trying 3a3a6950, web Healthy
-        -- 20 s pass --
-        > store State
-        * Committed(3a3a6950)
-        > remove web ed596007
-        > send report 5: counter 2, committed 3a3a6950
-    "#]],
+            < target
+            * TargetAccepted(4ed120d8)
+            > store Trust
+            > store State
+            > fetch web 77020202
+            > stage web 77020202
+            > store State
+            * TrialStarted(4ed120d8)
+            > start web 77020202
+            > stop web ed596007
+            > send report 4: counter 2, committed a30114a5, Trying 4ed120d8, web Healthy
+            -- 20 s pass --
+            > store State
+            * Committed(4ed120d8)
+            > remove web ed596007
+            > send report 5: counter 2, committed 4ed120d8
+        "#]],
     );
 }
 
@@ -389,24 +389,24 @@ fn hand_over_to_one_that_fails_leaves_the_old_one_running() {
     shows(
         &replacing(Strategy::HandOver, Some(Fault::Unhealthy)),
         expect![[r#"
-        < target
-        * TargetAccepted(3a3a6950)
-        > store Trust
-        > store State
-        > fetch web 77020202
-        > stage web 77020202
-        > store State
-        * TrialStarted(3a3a6950)
-        > start web 77020202
-        > send report 4: counter 2, committed 86749399, Trying 3a3a6950, web Unhealthy
-        -- 20 s pass --
-        * Rejected { release: 3a3a6950, reason: Unhealthy }
-        > store State
-        > stop web 436022c1
-        > remove web 436022c1
-        * Reverted
-        > send report 5: counter 2, committed 86749399, rejected 3a3a6950 as Unhealthy
-    "#]],
+            < target
+            * TargetAccepted(4ed120d8)
+            > store Trust
+            > store State
+            > fetch web 77020202
+            > stage web 77020202
+            > store State
+            * TrialStarted(4ed120d8)
+            > start web 77020202
+            > send report 4: counter 2, committed a30114a5, Trying 4ed120d8, web Unhealthy
+            -- 20 s pass --
+            * Rejected { release: 4ed120d8, reason: Unhealthy }
+            > store State
+            > stop web 436022c1
+            > remove web 436022c1
+            * Reverted
+            > send report 5: counter 2, committed a30114a5, rejected 4ed120d8 as Unhealthy
+        "#]],
     );
 }
 
@@ -436,27 +436,27 @@ fn components_start_after_what_they_wait_for() {
     shows(
         &device,
         expect![[r#"
-        < target
-        * TargetAccepted(57a3ae8d)
-        > store Trust
-        > store State
-        > fetch init 69010101
-        > stage init 69010101
-        > fetch web 77010101
-        > stage web 77010101
-        > fetch db 64010101
-        > stage db 64010101
-        > store State
-        * TrialStarted(57a3ae8d)
-        > start db 64010101
-        > start init 69010101
-        > start web 77010101
-        > send report 2: counter 1, Trying 57a3ae8d, init Completed, web Healthy, db Healthy
-        -- 15 s pass --
-        > store State
-        * Committed(57a3ae8d)
-        > send report 3: counter 1, committed 57a3ae8d
-    "#]],
+            < target
+            * TargetAccepted(3f73ea3e)
+            > store Trust
+            > store State
+            > fetch init 69010101
+            > stage init 69010101
+            > fetch web 77010101
+            > stage web 77010101
+            > fetch db 64010101
+            > stage db 64010101
+            > store State
+            * TrialStarted(3f73ea3e)
+            > start db 64010101
+            > start init 69010101
+            > start web 77010101
+            > send report 2: counter 1, Trying 3f73ea3e, init Completed, web Healthy, db Healthy
+            -- 15 s pass --
+            > store State
+            * Committed(3f73ea3e)
+            > send report 3: counter 1, committed 3f73ea3e
+        "#]],
     );
 }
 
@@ -480,52 +480,52 @@ fn firmware_is_tried_across_a_restart_and_confirmed() {
     shows(
         &device,
         expect![[r#"
-        < target
-        * TargetAccepted(5ce0a57a)
-        > store Trust
-        > store State
-        > fetch app 61010101
-        > stage app 61010101
-        > store State
-        * TrialStarted(5ce0a57a)
-        > start app 61010101
-        -- restart --
-        -- 30 s pass --
-        * TrialResumed(1)
-        > store Clock
-        > store State
-        > take inventory
-        > connect
-        * Connected
-        > send report 1: counter 1, Trying 5ce0a57a, app Healthy
-        > confirm app 61010101
-        > store State
-        * Committed(5ce0a57a)
-        > send report 2: counter 1, committed 5ce0a57a
-        < target
-        * TargetAccepted(436b01c7)
-        > store Trust
-        > store State
-        > fetch app 61020202
-        > stage app 61020202
-        > store State
-        * TrialStarted(436b01c7)
-        > start app 61020202
-        -- restart --
-        -- 30 s pass --
-        * TrialResumed(1)
-        > store Clock
-        > store State
-        > take inventory
-        > connect
-        * Connected
-        > send report 1: counter 2, committed 5ce0a57a, Trying 436b01c7, app Healthy
-        > confirm app 61020202
-        > store State
-        * Committed(436b01c7)
-        > remove app d4acc9c7
-        > send report 2: counter 2, committed 436b01c7
-    "#]],
+            < target
+            * TargetAccepted(4f22c1d6)
+            > store Trust
+            > store State
+            > fetch app 61010101
+            > stage app 61010101
+            > store State
+            * TrialStarted(4f22c1d6)
+            > start app 61010101
+            -- restart --
+            -- 30 s pass --
+            * TrialResumed(1)
+            > store Clock
+            > store State
+            > take inventory
+            > connect
+            * Connected
+            > send report 1: counter 1, Trying 4f22c1d6, app Healthy
+            > confirm app 61010101
+            > store State
+            * Committed(4f22c1d6)
+            > send report 2: counter 1, committed 4f22c1d6
+            < target
+            * TargetAccepted(2e6ba8d3)
+            > store Trust
+            > store State
+            > fetch app 61020202
+            > stage app 61020202
+            > store State
+            * TrialStarted(2e6ba8d3)
+            > start app 61020202
+            -- restart --
+            -- 30 s pass --
+            * TrialResumed(1)
+            > store Clock
+            > store State
+            > take inventory
+            > connect
+            * Connected
+            > send report 1: counter 2, committed 4f22c1d6, Trying 2e6ba8d3, app Healthy
+            > confirm app 61020202
+            > store State
+            * Committed(2e6ba8d3)
+            > remove app d4acc9c7
+            > send report 2: counter 2, committed 2e6ba8d3
+        "#]],
     );
 }
 
@@ -547,31 +547,31 @@ fn a_lock_holds_what_it_covers_until_it_expires() {
     shows(
         &device,
         expect![[r#"
-        < Locked { owner: app, covers: Some(web), expires_in: Some(Duration(40000)) }
-        < target
-        * TargetAccepted(f972c2c2)
-        > store Trust
-        > store State
-        > fetch web 77020202
-        > stage web 77020202
-        > fetch db 64020202
-        > stage db 64020202
-        > store State
-        * HeldByLock
-        * TrialStarted(f972c2c2)
-        > stop db 4d5f39d3
-        > start db 64020202
-        > send report 4: counter 2, committed 1980ca25, Held f972c2c2, web Ready, db Healthy
-        -- 60 s pass --
-        > stop web ed596007
-        > start web 77020202
-        > send report 5: counter 2, committed 1980ca25, Trying f972c2c2, web Healthy
-        > store State
-        * Committed(f972c2c2)
-        > remove web ed596007
-        > remove db 4d5f39d3
-        > send report 6: counter 2, committed f972c2c2
-    "#]],
+            < Locked { owner: app, covers: Some(web), expires_in: Some(Duration(40000)) }
+            < target
+            * TargetAccepted(2304c415)
+            > store Trust
+            > store State
+            > fetch web 77020202
+            > stage web 77020202
+            > fetch db 64020202
+            > stage db 64020202
+            > store State
+            * HeldByLock
+            * TrialStarted(2304c415)
+            > stop db 4d5f39d3
+            > start db 64020202
+            > send report 4: counter 2, committed d2203b4d, Held 2304c415, web Ready, db Healthy
+            -- 60 s pass --
+            > stop web ed596007
+            > start web 77020202
+            > send report 5: counter 2, committed d2203b4d, Trying 2304c415, web Healthy
+            > store State
+            * Committed(2304c415)
+            > remove web ed596007
+            > remove db 4d5f39d3
+            > send report 6: counter 2, committed 2304c415
+        "#]],
     );
 }
 
@@ -597,20 +597,20 @@ fn the_fleet_can_override_a_lock_and_that_is_noted() {
     shows(
         &device,
         expect![[r#"
-        < Locked { owner: app, covers: None, expires_in: None }
-        < target
-        * LocksOverridden
-        * TargetAccepted(81444adf)
-        > store Trust
-        > store State
-        > fetch web 77020202
-        > stage web 77020202
-        > store State
-        * TrialStarted(81444adf)
-        > stop web ed596007
-        > start web 77020202
-        > send report 4: counter 2, committed 09f36e45, Trying 81444adf, web Healthy
-    "#]],
+            < Locked { owner: app, covers: None, expires_in: None }
+            < target
+            * LocksOverridden
+            * TargetAccepted(f96ef8d5)
+            > store Trust
+            > store State
+            > fetch web 77020202
+            > stage web 77020202
+            > store State
+            * TrialStarted(f96ef8d5)
+            > stop web ed596007
+            > start web 77020202
+            > send report 4: counter 2, committed 602f4c13, Trying f96ef8d5, web Healthy
+        "#]],
     );
 }
 
@@ -638,21 +638,21 @@ fn a_restart_waits_for_locks_and_happens_once() {
     shows(
         &device,
         expect![[r#"
-        < Locked { owner: app, covers: Some(web), expires_in: None }
-        < Received(Command(Command { id: 1, order: Reboot }))
-        > store State
-        < Unlocked(app)
-        > reboot
-        -- restart --
-        > store Clock
-        > take inventory
-        > start web 77010101
-        > connect
-        * Connected
-        > send report 1: counter 1, committed 09f36e45, web Healthy
-        < Received(Command(Command { id: 1, order: Reboot }))
-        * CommandRepeated(1)
-    "#]],
+            < Locked { owner: app, covers: Some(web), expires_in: None }
+            < Received(Command(Command { id: 1, order: Reboot }))
+            > store State
+            < Unlocked(app)
+            > reboot
+            -- restart --
+            > store Clock
+            > take inventory
+            > start web 77010101
+            > connect
+            * Connected
+            > send report 1: counter 1, committed 602f4c13, web Healthy
+            < Received(Command(Command { id: 1, order: Reboot }))
+            * CommandRepeated(1)
+        "#]],
     );
 }
 
@@ -674,22 +674,22 @@ fn commands_name_components_that_are_there() {
     shows(
         &device,
         expect![[r#"
-        < Received(Command(Command { id: 1, order: Restart(web) }))
-        > store State
-        > stop web ed596007
-        > start web 77010101
-        > send report 4: counter 1, committed 09f36e45, web Healthy
-        < Received(Command(Command { id: 2, order: Restart(nothing) }))
-        > store State
-        * OrderVoid(nothing)
-        < Received(Command(Command { id: 3, order: Identify }))
-        > store State
-        > identify
-        < Received(Command(Command { id: 4, order: Report }))
-        > store State
-        -- 3 s pass --
-        > send report 5: counter 1, committed 09f36e45, web Healthy
-    "#]],
+            < Received(Command(Command { id: 1, order: Restart(web) }))
+            > store State
+            > stop web ed596007
+            > start web 77010101
+            > send report 4: counter 1, committed 602f4c13, web Healthy
+            < Received(Command(Command { id: 2, order: Restart(nothing) }))
+            > store State
+            * OrderVoid(nothing)
+            < Received(Command(Command { id: 3, order: Identify }))
+            > store State
+            > identify
+            < Received(Command(Command { id: 4, order: Report }))
+            > store State
+            -- 3 s pass --
+            > send report 5: counter 1, committed 602f4c13, web Healthy
+        "#]],
     );
 }
 
@@ -880,16 +880,16 @@ fn a_trial_that_must_reach_the_fleet_is_reverted_when_it_does_not() {
         &device,
         expect![[r#"
             < target
-            * TargetAccepted(5f0e04e7)
+            * TargetAccepted(67eaef4f)
             > store Trust
             > store State
             > fetch web 77020202
             > stage web 77020202
             > store State
-            * TrialStarted(5f0e04e7)
+            * TrialStarted(67eaef4f)
             > stop web ed596007
             > start web 77020202
-            > send report 4: counter 2, committed 09f36e45, Trying 5f0e04e7, web Healthy
+            > send report 4: counter 2, committed 602f4c13, Trying 67eaef4f, web Healthy
             < Disconnected(Network)
             * Disconnected { failure: Network, retry_at: Instant(63509) }
             -- 200 s pass --
@@ -906,7 +906,7 @@ fn a_trial_that_must_reach_the_fleet_is_reverted_when_it_does_not() {
             > connect
             * Disconnected { failure: Network, retry_at: Instant(279417) }
             > store State
-            * Rejected { release: 5f0e04e7, reason: Unreachable }
+            * Rejected { release: 67eaef4f, reason: Unreachable }
             > stop web 436022c1
             > start web 77010101
             > remove web 436022c1
@@ -928,23 +928,23 @@ fn a_trial_that_must_reach_the_fleet_is_committed_when_it_does() {
     shows(
         &device,
         expect![[r#"
-        < target
-        * TargetAccepted(5f0e04e7)
-        > store Trust
-        > store State
-        > fetch web 77020202
-        > stage web 77020202
-        > store State
-        * TrialStarted(5f0e04e7)
-        > stop web ed596007
-        > start web 77020202
-        > send report 4: counter 2, committed 09f36e45, Trying 5f0e04e7, web Healthy
-        -- 20 s pass --
-        > store State
-        * Committed(5f0e04e7)
-        > remove web ed596007
-        > send report 5: counter 2, committed 5f0e04e7
-    "#]],
+            < target
+            * TargetAccepted(67eaef4f)
+            > store Trust
+            > store State
+            > fetch web 77020202
+            > stage web 77020202
+            > store State
+            * TrialStarted(67eaef4f)
+            > stop web ed596007
+            > start web 77020202
+            > send report 4: counter 2, committed 602f4c13, Trying 67eaef4f, web Healthy
+            -- 20 s pass --
+            > store State
+            * Committed(67eaef4f)
+            > remove web ed596007
+            > send report 5: counter 2, committed 67eaef4f
+        "#]],
     );
 }
 
@@ -958,15 +958,15 @@ fn a_message_that_is_not_delivered_is_put_off() {
     shows(
         &device,
         expect![[r#"
-        < Asked(Report)
-        > send report 4: counter 1, committed 09f36e45, web Healthy
-        -- 60 s pass --
-        > send report 5: counter 1, committed 09f36e45, web Healthy
-        > send report 6: counter 1, committed 09f36e45, web Healthy
-        > send report 7: counter 1, committed 09f36e45, web Healthy
-        > send report 8: counter 1, committed 09f36e45, web Healthy
-        > send report 9: counter 1, committed 09f36e45, web Healthy
-    "#]],
+            < Asked(Report)
+            > send report 4: counter 1, committed 602f4c13, web Healthy
+            -- 60 s pass --
+            > send report 5: counter 1, committed 602f4c13, web Healthy
+            > send report 6: counter 1, committed 602f4c13, web Healthy
+            > send report 7: counter 1, committed 602f4c13, web Healthy
+            > send report 8: counter 1, committed 602f4c13, web Healthy
+            > send report 9: counter 1, committed 602f4c13, web Healthy
+        "#]],
     );
 }
 
@@ -989,36 +989,36 @@ fn power_cuts_in_a_trial_are_counted_apart_from_failures() {
     shows(
         &device,
         expect![[r#"
-        < target
-        * TargetAccepted(81444adf)
-        > store Trust
-        > store State
-        > fetch web 77020202
-        > stage web 77020202
-        > store State
-        * TrialStarted(81444adf)
-        > stop web ed596007
-        > start web 77020202
-        > send report 4: counter 2, committed 09f36e45, Trying 81444adf, web Healthy
-        -- restart --
-        -- restart --
-        -- restart --
-        -- restart --
-        -- restart --
-        -- restart --
-        -- restart --
-        -- restart --
-        -- restart --
-        -- restart --
-        -- restart --
-        -- restart --
-        > store Clock
-        > take inventory
-        > start web 77010101
-        > connect
-        * Connected
-        > send report 1: counter 2, committed 09f36e45, rejected 81444adf as Reboots, web Healthy
-    "#]],
+            < target
+            * TargetAccepted(f96ef8d5)
+            > store Trust
+            > store State
+            > fetch web 77020202
+            > stage web 77020202
+            > store State
+            * TrialStarted(f96ef8d5)
+            > stop web ed596007
+            > start web 77020202
+            > send report 4: counter 2, committed 602f4c13, Trying f96ef8d5, web Healthy
+            -- restart --
+            -- restart --
+            -- restart --
+            -- restart --
+            -- restart --
+            -- restart --
+            -- restart --
+            -- restart --
+            -- restart --
+            -- restart --
+            -- restart --
+            -- restart --
+            > store Clock
+            > take inventory
+            > start web 77010101
+            > connect
+            * Connected
+            > send report 1: counter 2, committed 602f4c13, rejected f96ef8d5 as Reboots, web Healthy
+        "#]],
     );
 }
 
@@ -1036,37 +1036,37 @@ fn what_cannot_be_saved_is_not_begun() {
     shows(
         &device,
         expect![[r#"
-        < target
-        * TargetAccepted(81444adf)
-        > store Trust
-        * RecordNotSaved(Trust)
-        > store State
-        * RecordNotSaved(State)
-        > send report 4: counter 2, committed 09f36e45, Preparing 81444adf, unsaved
-        -- 10 s pass --
-        > store Trust
-        * RecordNotSaved(Trust)
-        > store State
-        * RecordNotSaved(State)
-        > store State
-        * RecordNotSaved(State)
-        > store Trust
-        * RecordNotSaved(Trust)
-        -- 30 s pass --
-        > store Trust
-        > store State
-        > fetch web 77020202
-        > stage web 77020202
-        * TrialStarted(81444adf)
-        > store State
-        > stop web ed596007
-        > start web 77020202
-        > send report 5: counter 2, committed 09f36e45, Trying 81444adf, web Healthy
-        > store State
-        * Committed(81444adf)
-        > remove web ed596007
-        > send report 6: counter 2, committed 81444adf
-    "#]],
+            < target
+            * TargetAccepted(f96ef8d5)
+            > store Trust
+            * RecordNotSaved(Trust)
+            > store State
+            * RecordNotSaved(State)
+            > send report 4: counter 2, committed 602f4c13, Preparing f96ef8d5, unsaved
+            -- 10 s pass --
+            > store Trust
+            * RecordNotSaved(Trust)
+            > store State
+            * RecordNotSaved(State)
+            > store State
+            * RecordNotSaved(State)
+            > store Trust
+            * RecordNotSaved(Trust)
+            -- 30 s pass --
+            > store Trust
+            > store State
+            > fetch web 77020202
+            > stage web 77020202
+            * TrialStarted(f96ef8d5)
+            > store State
+            > stop web ed596007
+            > start web 77020202
+            > send report 5: counter 2, committed 602f4c13, Trying f96ef8d5, web Healthy
+            > store State
+            * Committed(f96ef8d5)
+            > remove web ed596007
+            > send report 6: counter 2, committed f96ef8d5
+        "#]],
     );
 }
 
@@ -1088,35 +1088,35 @@ fn a_read_only_disk_does_not_keep_the_committed_release_from_running() {
     shows(
         &device,
         expect![[r#"
-        < target
-        * TargetAccepted(81444adf)
-        > store Trust
-        > store State
-        > fetch web 77020202
-        > stage web 77020202
-        > store State
-        * TrialStarted(81444adf)
-        > stop web ed596007
-        > start web 77020202
-        > send report 4: counter 2, committed 09f36e45, Trying 81444adf, web Healthy
-        -- restart --
-        -- 3 s pass --
-        * TrialResumed(1)
-        > store Clock
-        * RecordNotSaved(Clock)
-        > store State
-        * RecordNotSaved(State)
-        > take inventory
-        > start web 77010101
-        > connect
-        * Disconnected { failure: Network, retry_at: Instant(1797) }
-        > store State
-        * RecordNotSaved(State)
-        > store Clock
-        * RecordNotSaved(Clock)
-        > connect
-        * Disconnected { failure: Network, retry_at: Instant(4447) }
-    "#]],
+            < target
+            * TargetAccepted(f96ef8d5)
+            > store Trust
+            > store State
+            > fetch web 77020202
+            > stage web 77020202
+            > store State
+            * TrialStarted(f96ef8d5)
+            > stop web ed596007
+            > start web 77020202
+            > send report 4: counter 2, committed 602f4c13, Trying f96ef8d5, web Healthy
+            -- restart --
+            -- 3 s pass --
+            * TrialResumed(1)
+            > store Clock
+            * RecordNotSaved(Clock)
+            > store State
+            * RecordNotSaved(State)
+            > take inventory
+            > start web 77010101
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(1797) }
+            > store State
+            * RecordNotSaved(State)
+            > store Clock
+            * RecordNotSaved(Clock)
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(4447) }
+        "#]],
     );
 }
 
@@ -1192,16 +1192,16 @@ fn a_torn_trust_falls_back_to_the_first_root() {
     shows(
         &damaged(Record::Trust, torn),
         expect![[r#"
-        -- restart --
-        -- 5 s pass --
-        * RecordUnreadable(Trust, Torn)
-        > store Clock
-        > take inventory
-        > start web 77010101
-        > connect
-        * Connected
-        > send report 1: counter 0, committed 09f36e45, web Healthy
-    "#]],
+            -- restart --
+            -- 5 s pass --
+            * RecordUnreadable(Trust, Torn)
+            > store Clock
+            > take inventory
+            > start web 77010101
+            > connect
+            * Connected
+            > send report 1: counter 0, committed 602f4c13, web Healthy
+        "#]],
     );
 }
 
@@ -1251,31 +1251,31 @@ fn a_component_that_exits_is_started_again_with_back_off_and_never_given_up() {
     shows(
         &device,
         expect![[r#"
-        -- restart --
-        -- 30 s pass --
-        > store Clock
-        > take inventory
-        > start web 77010101
-        * ComponentFailed(web)
-        > connect
-        * Connected
-        > send report 1: counter 1, committed 09f36e45, web Exited
-        > stop web ed596007
-        > start web 77010101
-        * ComponentFailed(web)
-        > stop web ed596007
-        > start web 77010101
-        * ComponentFailed(web)
-        > send report 2: counter 1, committed 09f36e45, web Exited
-        > stop web ed596007
-        > start web 77010101
-        * ComponentFailed(web)
-        > send report 3: counter 1, committed 09f36e45, web Exited
-        > stop web ed596007
-        > start web 77010101
-        * ComponentFailed(web)
-        > send report 4: counter 1, committed 09f36e45, web Exited
-    "#]],
+            -- restart --
+            -- 30 s pass --
+            > store Clock
+            > take inventory
+            > start web 77010101
+            * ComponentFailed(web)
+            > connect
+            * Connected
+            > send report 1: counter 1, committed 602f4c13, web Exited
+            > stop web ed596007
+            > start web 77010101
+            * ComponentFailed(web)
+            > stop web ed596007
+            > start web 77010101
+            * ComponentFailed(web)
+            > send report 2: counter 1, committed 602f4c13, web Exited
+            > stop web ed596007
+            > start web 77010101
+            * ComponentFailed(web)
+            > send report 3: counter 1, committed 602f4c13, web Exited
+            > stop web ed596007
+            > start web 77010101
+            * ComponentFailed(web)
+            > send report 4: counter 1, committed 602f4c13, web Exited
+        "#]],
     );
 }
 
