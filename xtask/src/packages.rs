@@ -17,6 +17,10 @@ const fn package(name: &'static str, why: &'static str) -> Package {
 /// What `cargo xtask test` wants to find.
 pub(crate) const FOR_TESTS: &[Package] = &[
     package("build-essential", "C parts of dependencies (ring, SQLite)"),
+    package(
+        "busybox-static",
+        "what the containers of the engine tests are made of",
+    ),
     package("ca-certificates", "downloads over TLS"),
     package(
         "iproute2",

@@ -5,12 +5,16 @@
 //! Every step may be told again at any time, after a restart of the daemon or of the device, and does
 //! then what is left to do. Dropping the future of a step stops it; the store is whole all the same.
 
+pub mod builtin;
 pub mod error;
 pub mod image;
+mod prepare;
 pub mod pull;
+pub mod runtime;
 pub mod unpack;
 
 pub use error::{Error, Reason};
+pub use prepare::{Allowances, Grant};
 pub use pull::{OnProgress, Progress};
 
 use std::future::Future;

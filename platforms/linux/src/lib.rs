@@ -1,4 +1,4 @@
-//! The device daemon for Linux boards, with a container engine of its own.
+#![doc = include_str!("../README.md")]
 
 pub mod engine;
 pub mod store;

@@ -6,7 +6,9 @@
 )]
 
 mod archive;
+mod containers;
 mod cuts;
+mod device;
 mod power;
 mod pulling;
 mod registry;

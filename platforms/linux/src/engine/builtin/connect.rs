@@ -1,0 +1,201 @@
+//! Networks of applications: addresses given and taken back, bridges, ports, names.
+
+use std::fs;
+use std::path::PathBuf;
+
+use lightship_spec::container::{ContainerSpec, NetworkMode};
+
+use super::{Builtin, Error};
+use crate::engine::blocking;
+use crate::engine::error::Doing;
+use crate::engine::runtime::ledger::{Conflict, Ledger};
+use crate::engine::runtime::link::Links;
+use crate::engine::runtime::{Bundle, Plan, State, is_alive, nftables};
+use crate::store::InstanceId;
+
+impl Builtin {
+    /// Gives an instance its place in the networks that its spec names.
+    pub(super) async fn connect(
+        &self,
+        id: InstanceId,
+        name: &str,
+        spec: &ContainerSpec,
+    ) -> Result<Plan, Error> {
+        match &spec.network.mode {
+            NetworkMode::Host => return Ok(Plan::Host),
+            NetworkMode::None => return Ok(Plan::Own(Vec::new())),
+            NetworkMode::Service(other) => {
+                return self.folder_of(other, &spec.application).map(Plan::Join);
+            }
+            NetworkMode::Bridge(_) => {}
+        }
+        let _turn = self.ledger.lock().await;
+        let mut ledger = self.read_ledger()?;
+        let attachments = ledger.connect(
+            &id.to_string(),
+            &spec.application,
+            name,
+            &spec.network,
+            self.options.addresses,
+        );
+        let attachments = attachments.map_err(refusal)?;
+        self.put(ledger).await?;
+        Ok(Plan::Own(attachments))
+    }
+
+    /// Takes an instance's place back.
+    pub(super) async fn disconnect(&self, id: InstanceId) -> Result<(), Error> {
+        let _turn = self.ledger.lock().await;
+        let mut ledger = self.read_ledger()?;
+        let id = id.to_string();
+        if !ledger.instances().any(|other| other == id) {
+            return Ok(());
+        }
+        ledger.disconnect(&id);
+        self.put(ledger).await
+    }
+
+    /// Makes the host's network what the ledger says, keeps the ledger, and tells the names to all.
+    async fn put(&self, ledger: Ledger) -> Result<(), Error> {
+        let base = self.options.addresses;
+        let path = self.options.run.join("ledger");
+        let before = self.read_ledger()?;
+        let run = self.options.run.clone();
+        blocking(move || {
+            let mut links = Links::open().doing("opening the host's network")?;
+            let (old, new) = (before.nets(base), ledger.nets(base));
+            for net in &new {
+                links
+                    .bridge(&net.bridge, net.address, net.prefix)
+                    .doing("making a bridge")?;
+                // Lets the host's own loopback reach published ports.
+                let path = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", net.bridge);
+                let _ = fs::write(path, "1");
+            }
+            if !new.is_empty() {
+                fs::write("/proc/sys/net/ipv4/ip_forward", "1").doing("switching forwarding on")?;
+            }
+            nftables::apply(&new, &ledger.forwards(base)).doing("setting up NAT with nftables")?;
+            for net in old.iter().filter(|net| !new.contains(net)) {
+                links.remove(&net.bridge).doing("removing a bridge")?;
+            }
+            let draft = path.with_extension("new");
+            let bytes = serde_json::to_vec(&ledger)
+                .map_err(std::io::Error::other)
+                .doing("writing the ledger")?;
+            fs::write(&draft, bytes).doing("writing the ledger")?;
+            fs::rename(&draft, &path).doing("writing the ledger")?;
+            tell_names(&run, &ledger, base)
+        })
+        .await
+    }
+
+    fn read_ledger(&self) -> Result<Ledger, Error> {
+        match fs::read(self.options.run.join("ledger")) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ledger::default()),
+            bytes => {
+                let bytes = bytes.doing("reading the ledger")?;
+                serde_json::from_slice(&bytes)
+                    .map_err(std::io::Error::other)
+                    .doing("reading the ledger")
+            }
+        }
+    }
+
+    /// The run folder of the service of an application that runs now.
+    fn folder_of(&self, service: &str, application: &str) -> Result<PathBuf, Error> {
+        for record in self.store.records().doing("listing instances")? {
+            let folder = self.folder(record.id());
+            if record.name == service
+                && is_alive(&folder)
+                && State::read(&folder).doing("reading a state")?.is_some()
+            {
+                return Ok(folder);
+            }
+        }
+        Err(Error::Start(format!(
+            "the service {service} of {application}, whose network it shares, does not run"
+        )))
+    }
+
+    /// Writes the files with which a container finds names.
+    pub(super) fn write_names(&self, bundle: &Bundle) -> Result<(), Error> {
+        let ledger = self.read_ledger()?;
+        let network = &bundle.spec.network;
+        let hosts = ledger.hosts(
+            &bundle.id,
+            &bundle.hostname,
+            &network.extra_hosts,
+            self.options.addresses,
+        );
+        let write = |name: &str, text: &str| {
+            fs::write(bundle.folder.join(name), text).doing("writing the container's names")
+        };
+        write("hosts", &hosts)?;
+        write("hostname", &format!("{}\n", bundle.hostname))?;
+        write("resolv.conf", &resolver(bundle))
+    }
+}
+
+/// Writes anew the names that running containers know, into the files that they have mounted.
+fn tell_names(
+    run: &std::path::Path,
+    ledger: &Ledger,
+    base: std::net::Ipv4Addr,
+) -> Result<(), Error> {
+    for id in ledger.instances() {
+        let folder = run.join(id);
+        let Ok(bytes) = fs::read(folder.join("bundle")) else {
+            continue;
+        };
+        let Ok(bundle) = serde_json::from_slice::<Bundle>(&bytes) else {
+            continue;
+        };
+        let hosts = ledger.hosts(id, &bundle.hostname, &bundle.spec.network.extra_hosts, base);
+        fs::write(folder.join("hosts"), hosts).doing("writing the container's names")?;
+    }
+    Ok(())
+}
+
+/// The host's name servers, but for those on its own loopback, which a container cannot reach.
+fn resolver(bundle: &Bundle) -> String {
+    let network = &bundle.spec.network;
+    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let shares_host = bundle.network == Plan::Host;
+    let mut lines: Vec<String> = network
+        .dns
+        .iter()
+        .map(|address| format!("nameserver {address}"))
+        .collect();
+    if !network.dns_search.is_empty() {
+        lines.push(format!("search {}", network.dns_search.join(" ")));
+    }
+    let loopback = |line: &str| line.contains("nameserver 127.") || line.contains("nameserver ::1");
+    // systemd-resolved keeps the real servers elsewhere.
+    let host = if host.lines().any(loopback) && !shares_host {
+        fs::read_to_string("/run/systemd/resolve/resolv.conf").unwrap_or(host)
+    } else {
+        host
+    };
+    for line in host.lines() {
+        let replaced = line.starts_with("nameserver") && !network.dns.is_empty()
+            || line.starts_with("search") && !network.dns_search.is_empty();
+        if !replaced && (shares_host || !loopback(line)) {
+            lines.push(line.to_owned());
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+fn refusal(conflict: Conflict) -> Error {
+    match conflict {
+        Conflict::Full => Error::refused("network.mode", "no address is left for it"),
+        Conflict::PortTaken { port, by } => {
+            Error::refused("network.ports", format!("port {port} belongs to {by}"))
+        }
+        Conflict::NotIpv4 => Error::refused(
+            "network.ports",
+            "only IPv4 addresses of the host are published",
+        ),
+    }
+}

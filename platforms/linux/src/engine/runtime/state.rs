@@ -1,0 +1,91 @@
+//! What a shim tells the daemon, in files that last until the device restarts.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use super::supervisor::{Exit, Phase};
+
+/// A state is no larger.
+const MAX_STATE_BYTES: usize = 16 * 1024;
+
+/// Where a container stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The component's name.
+    pub name: String,
+    /// The instance's digest, as text.
+    pub instance: String,
+    /// The shim's process.
+    pub shim: i32,
+    /// The container's first process, as the host numbers it.
+    pub process: Option<i32>,
+    /// Whether it runs to its end once.
+    pub is_job: bool,
+    /// Where it stands.
+    pub phase: Phase,
+    /// How often it was started.
+    pub starts: u32,
+    /// How it ended last.
+    pub last_exit: Option<Exit>,
+    /// Limits that this kernel does not enforce.
+    pub warnings: Vec<String>,
+}
+
+impl State {
+    /// Puts the state in its place, in one step.
+    pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
+        let draft = folder.join("state.new");
+        let bytes = serde_json::to_vec(self).expect("a state has no map");
+        fs::File::create(&draft)?.write_all(&bytes)?;
+        fs::rename(draft, folder.join("state"))
+    }
+
+    /// Reads the state in a folder.
+    pub(crate) fn read(folder: &Path) -> io::Result<Option<Self>> {
+        match fs::read(folder.join("state")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            bytes => {
+                let bytes = bytes?;
+                if bytes.len() > MAX_STATE_BYTES {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                Ok(serde_json::from_slice(&bytes).ok())
+            }
+        }
+    }
+}
+
+/// Held by a shim as long as it lives: the kernel lets go of it whatever happens to the shim.
+#[derive(Debug)]
+pub(super) struct Life(#[expect(dead_code, reason = "the lock is in holding it")] fs::File);
+
+impl Life {
+    pub(super) fn take(folder: &Path) -> io::Result<Self> {
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(lock(folder))?;
+        rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self(file))
+    }
+}
+
+/// Whether the shim of a folder lives.
+pub(crate) fn is_alive(folder: &Path) -> bool {
+    let Ok(file) = fs::File::open(lock(folder)) else {
+        return false;
+    };
+    match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockShared) {
+        Ok(()) => false,
+        Err(error) => error == rustix::io::Errno::WOULDBLOCK,
+    }
+}
+
+fn lock(folder: &Path) -> PathBuf {
+    folder.join("alive")
+}
