@@ -3,6 +3,10 @@
 //! A device asks for a piece and gets an answer to that question; it asks again when none comes.
 //! The far end keeps nothing between two questions, so a read goes on after any restart of either side.
 
+mod exchange;
+
+pub use exchange::{Asked, Exchange, Reader, Slot};
+
 use lightship_core::id::Digest;
 use lightship_core::wire::Rejection;
 use serde::{Deserialize, Serialize};

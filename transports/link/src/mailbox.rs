@@ -7,6 +7,7 @@
 //! The agent's side never waits with something half done, so its futures may be dropped at any await.
 //! A runner lives as long as its mailbox: what it took it must give an outcome.
 
+use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_sync::blocking_mutex::raw::RawMutex;
 use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
@@ -215,15 +216,40 @@ impl<M: RawMutex, const N: usize> Port<'_, M, N> {
         self.outgoing.receive().await
     }
 
-    /// Waits for an order, a message to deliver, or both.
+    /// Waits for an order or a message to deliver.
     pub async fn work(&mut self) -> Work {
-        use embassy_futures::select::{Either, select};
         match select(self.orders.wait(), self.outgoing.receive()).await {
             Either::First(order) => {
                 self.generation = order.generation;
                 Work::Order(order.wish)
             }
             Either::Second(message) => Work::Message(message),
+        }
+    }
+
+    /// Waits for an order; for a message to deliver, if there is room for one; and until all that was said was handled, if more is to be said.
+    ///
+    /// For runners that must not stop while the agent takes its time.
+    pub async fn turn(&mut self, has_room: bool, has_news: bool) -> Turn {
+        let message = async {
+            match has_room {
+                true => self.outgoing.receive().await,
+                false => core::future::pending().await,
+            }
+        };
+        let handled = async {
+            match has_news {
+                true => drop(self.packets.send().await),
+                false => core::future::pending().await,
+            }
+        };
+        match select3(self.orders.wait(), message, handled).await {
+            Either3::First(order) => {
+                self.generation = order.generation;
+                Turn::Order(order.wish)
+            }
+            Either3::Second(message) => Turn::Message(message),
+            Either3::Third(()) => Turn::Handled,
         }
     }
 
@@ -308,6 +334,21 @@ impl<M: RawMutex, const N: usize> Port<'_, M, N> {
             }
         }
     }
+}
+
+/// What there is to do for a runner that says things in between.
+#[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is no allocator to put the large one elsewhere"
+)]
+pub enum Turn {
+    /// The connection is wanted otherwise.
+    Order(Wish),
+    /// A message waits to be delivered.
+    Message(Up),
+    /// All that was said was handled: the next thing can be said without waiting.
+    Handled,
 }
 
 /// What there is to do for a runner.

@@ -11,7 +11,7 @@ pub(crate) type Link = Handle<'static, CriticalSectionRawMutex>;
 /// A device whose mailbox lives as long as the test; impatient, so that tests are not.
 pub(crate) fn device(mut config: Config) -> (Link, Reader, Logs) {
     config.wait = Duration::from_secs(1);
-    config.timeout = Duration::from_millis(700);
+    config.timeout = Duration::from_millis(1500);
     config.poll = Duration::from_millis(30);
     let memory = Box::leak(Box::new(Packet::new()));
     let mailbox: &'static mut _ = Box::leak(Box::new(Mailbox::new(memory)));

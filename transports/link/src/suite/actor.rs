@@ -40,7 +40,7 @@ pub struct Actor<'a, L: Link> {
     pub pending: Option<Up>,
     /// Connections that came about.
     pub connections: u32,
-    /// Whether the last one was resumed.
+    /// Whether one of them resumed an earlier one.
     pub resumed: bool,
     /// Failures seen, the last one last.
     pub failures: Vec<Failure>,
@@ -92,7 +92,7 @@ impl<'a, L: Link> Actor<'a, L> {
         match self.link.next().await {
             Event::Up { resumed } => {
                 self.up = true;
-                self.resumed = resumed;
+                self.resumed |= resumed;
                 self.connections += 1;
             }
             Event::Down(failure) => {

@@ -50,6 +50,9 @@ pub async fn a_connection_cut_at_any_byte_loses_nothing<S: Subject>() {
     };
     far.admit(&credentials(1)).await;
     let mut actor = Actor::new(&mut link, &way, credentials(1));
+    // A fleet cannot keep a command for a device that it never met.
+    actor.until("the first connection", |actor| actor.up).await;
+    actor.leave().await;
     let mut heard = Vec::new();
     round(&mut actor, &mut far, 0, &mut heard).await;
     let before = way.passed();

@@ -172,6 +172,7 @@ pub async fn a_wait_that_is_dropped_loses_nothing<S: Subject>() {
     }
     soon("all commands", async {
         while actor.acted.last() != Some(&last) {
+            assert!(actor.up, "the connection broke: {:?}", actor.failures);
             // Every wait is given up after the shortest time there is, and asked for again.
             tokio::select! {
                 biased;

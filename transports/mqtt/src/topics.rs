@@ -1,0 +1,84 @@
+//! A device's topics. A uuid holds nothing that a topic could read as structure.
+
+use core::fmt::Write;
+
+use heapless::String;
+use lightship_core::id::{ApiKey, ProvisioningKey, Uuid};
+use lightship_link::Secret;
+
+/// `d/<uuid>/presence` and shorter.
+pub(crate) type Topic = String<56>;
+/// `enrol:` and 64 digits.
+pub(crate) type Password = String<72>;
+
+/// A topic of one device, by its last part.
+pub(crate) fn topic(uuid: Uuid, name: &str) -> Topic {
+    let mut topic = Topic::new();
+    write!(topic, "d/{uuid}/{name}").expect("2 + 36 + 1 + 9 characters fit");
+    topic
+}
+
+/// What comes on a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// Messages: the target, or any other.
+    Message,
+    /// Pieces of blobs.
+    Blob,
+}
+
+/// What a topic is to this device; nothing when it is not its own.
+pub(crate) fn channel(uuid: Uuid, topic: &str) -> Option<Channel> {
+    let rest = topic.strip_prefix("d/")?;
+    let rest = rest.strip_prefix(uuid.to_text().as_str())?;
+    match rest {
+        "/target" | "/down" => Some(Channel::Message),
+        "/blob/data" => Some(Channel::Blob),
+        _ => None,
+    }
+}
+
+/// What a device shows in the place of a password.
+pub(crate) fn password(secret: &Secret) -> Password {
+    let mut text = Password::new();
+    let (prefix, bytes) = match secret {
+        Secret::Api(ApiKey(bytes)) => ("", bytes),
+        Secret::Provisioning(ProvisioningKey(bytes)) => ("enrol:", bytes),
+    };
+    text.push_str(prefix).expect("6 characters fit");
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("64 more characters fit");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_subscribed_to_is_a_channel() {
+        let (mine, other) = (Uuid::from_random([1; 16]), Uuid::from_random([2; 16]));
+        assert_eq!(
+            channel(mine, &topic(mine, "target")),
+            Some(Channel::Message)
+        );
+        assert_eq!(channel(mine, &topic(mine, "down")), Some(Channel::Message));
+        assert_eq!(
+            channel(mine, &topic(mine, "blob/data")),
+            Some(Channel::Blob)
+        );
+        for bad in ["up", "presence", "blob/get", "down/x", ""] {
+            assert_eq!(channel(mine, &topic(mine, bad)), None, "{bad}");
+        }
+        assert_eq!(channel(mine, &topic(other, "down")), None);
+        assert_eq!(channel(mine, "$SYS/broker"), None);
+    }
+
+    #[test]
+    fn the_longest_password_fits() {
+        let text = password(&Secret::Provisioning(ProvisioningKey([0xab; 32])));
+        assert_eq!(text.len(), 6 + 64);
+        assert!(text.starts_with("enrol:abab"));
+    }
+}
