@@ -106,10 +106,10 @@ impl Accept<'_> {
     }
 
     fn fits(&self, header: &Header) -> Result<(), Reject> {
-        if header.board.as_str() != self.board {
+        if !header.board.is(self.board) {
             return Err(Reject::WrongBoard);
         }
-        if header.device_type.as_str() != self.device_type {
+        if !header.device_type.is(self.device_type) {
             return Err(Reject::WrongDeviceType);
         }
         if header.security_version < self.floor {

@@ -31,6 +31,9 @@ pub enum ElfError {
     /// It has nothing to load.
     #[error("the ELF file has nothing to load")]
     Empty,
+    /// It has a segment below the address that the body is to start at.
+    #[error("there is a segment at {0:#x}, below the body's start")]
+    Below(u32),
     /// Its segments lie too far apart to be one image.
     #[error("the segments span {0} bytes, more than one image holds")]
     TooWide(u64),
@@ -52,7 +55,10 @@ pub fn flatten(file: &[u8], from: Option<u32>) -> Result<Flat, ElfError> {
         (Some((first, _)), Some((last, bytes))) => (*first, u64::from(*last) + bytes.len() as u64),
         _ => return Err(ElfError::Empty),
     };
-    let load = from.filter(|from| *from <= first).unwrap_or(first);
+    let load = from.unwrap_or(first);
+    if load > first {
+        return Err(ElfError::Below(first));
+    }
     let width = last - u64::from(load);
     if width > MAX_BODY {
         return Err(ElfError::TooWide(width));
@@ -139,6 +145,8 @@ mod tests {
     fn a_file_that_is_not_one_program_is_refused() {
         assert!(matches!(flatten(b"text", None), Err(ElfError::NotElf(_))));
         assert_eq!(flatten(&elf_file(0, &[]), None), Err(ElfError::Empty));
+        let below = elf_file(0, &[(8, b"a")]);
+        assert_eq!(flatten(&below, Some(9)), Err(ElfError::Below(8)));
         let wide = elf_file(0, &[(0, b"a"), (0x8000_0000, b"b")]);
         assert_eq!(flatten(&wide, None), Err(ElfError::TooWide(0x8000_0001)));
         let mut cut = elf_file(0, &[(0, b"abcdef")]);

@@ -82,8 +82,16 @@ impl Name {
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        let name = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
-        core::str::from_utf8(name).unwrap_or_default()
+        core::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// Whether this is that name.
+    pub fn is(&self, text: &str) -> bool {
+        self.as_bytes() == text.as_bytes()
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     fn from_padded(bytes: [u8; MAX_NAME]) -> Option<Self> {

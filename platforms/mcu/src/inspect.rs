@@ -3,7 +3,7 @@
 use crate::Slot;
 use crate::limits::CHUNK;
 use embedded_storage::nor_flash::ReadNorFlash;
-use lightship_image::check::{Accept, Body, Ed25519, Place, Span};
+use lightship_image::check::{Accept, Ed25519, Place, Span};
 use lightship_image::{HEADER_LEN, Header, HeaderBytes, Reject};
 use sha2::{Digest, Sha256};
 
@@ -41,19 +41,13 @@ impl Device<'_> {
         ed25519: &impl Ed25519,
         fed: &mut dyn FnMut(),
     ) -> Verdict {
-        let accept = self.accept(slot, floor, flash.capacity() as u32);
-        let header = accept.header(ed25519, &read_header(flash)?)?;
-        fed();
-        let mut body = accept.body(&header);
-        each_chunk(flash, HEADER_LEN as u32, header.size, |bytes| {
-            Body::update(&mut body, bytes);
-            fed();
-        })?;
-        body.finish()?;
-        Ok(header)
+        let capacity = flash.capacity() as u32;
+        let accept = self.accept(slot, floor, capacity);
+        judge(&accept, &mut reader(flash), F::READ_SIZE, ed25519, fed)
     }
 
-    fn accept(&self, slot: Slot, floor: u32, capacity: u32) -> Accept<'_> {
+    /// What is accepted in a slot of `capacity` bytes.
+    pub fn accept(&self, slot: Slot, floor: u32, capacity: u32) -> Accept<'_> {
         let [a, b] = self.places;
         Accept {
             keys: self.keys,
@@ -70,40 +64,68 @@ impl Device<'_> {
     }
 }
 
+/// Reads a flash of any kind: so that one copy of the code judges every slot.
+type Read<'a> = dyn FnMut(u32, &mut [u8]) -> Result<(), Reject> + 'a;
+
+fn reader<F: ReadNorFlash>(
+    flash: &mut F,
+) -> impl FnMut(u32, &mut [u8]) -> Result<(), Reject> + use<'_, F> {
+    const { assert!(CHUNK.is_multiple_of(F::READ_SIZE) && HEADER_LEN.is_multiple_of(F::READ_SIZE)) };
+    |offset, bytes| flash.read(offset, bytes).map_err(|_| Reject::Unreadable)
+}
+
+fn judge(
+    accept: &Accept<'_>,
+    read: &mut Read<'_>,
+    word: usize,
+    ed25519: &impl Ed25519,
+    fed: &mut dyn FnMut(),
+) -> Verdict {
+    let header = accept.header(ed25519, &read_header(read)?)?;
+    fed();
+    let mut body = accept.body(&header);
+    each_chunk(read, word, HEADER_LEN as u32, header.size, &mut |bytes| {
+        body.update(bytes);
+        fed();
+    })?;
+    body.finish()?;
+    Ok(header)
+}
+
 /// The header of an image that was judged before.
 pub(crate) fn header_of<F: ReadNorFlash>(flash: &mut F) -> Verdict {
-    let bytes = read_header(flash)?;
+    let bytes = read_header(&mut reader(flash))?;
     Header::decode(lightship_image::signed_part(&bytes).0)
 }
 
 /// SHA-256 of the first `size` bytes.
 pub(crate) fn digest_of<F: ReadNorFlash>(flash: &mut F, size: u32) -> Result<[u8; 32], Reject> {
     let mut hash = Sha256::new();
-    each_chunk(flash, 0, size, |bytes| hash.update(bytes))?;
+    each_chunk(&mut reader(flash), F::READ_SIZE, 0, size, &mut |bytes| {
+        hash.update(bytes)
+    })?;
     Ok(hash.finalize().into())
 }
 
-fn read_header<F: ReadNorFlash>(flash: &mut F) -> Result<HeaderBytes, Reject> {
+fn read_header(read: &mut Read<'_>) -> Result<HeaderBytes, Reject> {
     let mut bytes = [0; HEADER_LEN];
-    flash.read(0, &mut bytes).map_err(|_| Reject::Unreadable)?;
+    read(0, &mut bytes)?;
     Ok(bytes)
 }
 
-/// Reads whole multiples of the flash's read size; what is past the end is not passed on.
-fn each_chunk<F: ReadNorFlash>(
-    flash: &mut F,
+/// Reads whole words of the flash; what is past the end is not passed on.
+fn each_chunk(
+    read: &mut Read<'_>,
+    word: usize,
     start: u32,
     size: u32,
-    mut take: impl FnMut(&[u8]),
+    take: &mut dyn FnMut(&[u8]),
 ) -> Result<(), Reject> {
-    const { assert!(CHUNK.is_multiple_of(F::READ_SIZE) && HEADER_LEN.is_multiple_of(F::READ_SIZE)) };
     let mut chunk = [0; CHUNK];
     for done in (0..size).step_by(CHUNK) {
         let wanted = (size - done).min(CHUNK as u32) as usize;
-        let bytes = &mut chunk[..wanted.next_multiple_of(F::READ_SIZE)];
-        flash
-            .read(start + done, bytes)
-            .map_err(|_| Reject::Unreadable)?;
+        let bytes = &mut chunk[..wanted.next_multiple_of(word)];
+        read(start + done, bytes)?;
         take(&bytes[..wanted]);
     }
     Ok(())

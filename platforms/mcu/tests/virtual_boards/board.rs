@@ -1,0 +1,286 @@
+//! A virtual board: its programs, its flash as files, and QEMU.
+
+use crate::images;
+use lightship_image::elf;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::{fs, thread};
+
+/// What the boards differ in.
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    qemu: &'static str,
+    target: &'static str,
+    /// Where the image body begins to run.
+    load: u32,
+    pub(crate) entry: lightship_image::Entry,
+    /// Bytes of the file that holds slots and records, and where in it the factory puts the image.
+    flash_len: usize,
+    first_slot: usize,
+    spare: usize,
+    /// Bytes of a whole image: close to the largest that fits.
+    pub(crate) image_len: usize,
+    arguments: fn(&Files) -> Vec<String>,
+}
+
+/// The files that are the board's flash.
+pub(crate) struct Files {
+    bootloader: PathBuf,
+    flash: PathBuf,
+}
+
+pub(crate) const RISCV_VIRT: Kind = Kind {
+    name: "riscv-virt",
+    qemu: "qemu-system-riscv32",
+    target: "riscv32imac-unknown-none-elf",
+    load: 0x8002_0000,
+    entry: lightship_image::Entry::Jump,
+    flash_len: 32 << 20,
+    first_slot: 0x10_0000,
+    spare: 0x100_0000,
+    image_len: 300_000,
+    arguments: |files| {
+        let bank = |unit, file: &Path, rest| {
+            format!(
+                "if=pflash,unit={unit},format=raw,file={}{rest}",
+                file.display()
+            )
+        };
+        let (first, second) = (
+            bank(0, &files.bootloader, ",readonly=on"),
+            bank(1, &files.flash, ""),
+        );
+        [
+            "-machine", "virt", "-bios", "none", "-drive", &first, "-drive", &second,
+        ]
+        .map(String::from)
+        .to_vec()
+    },
+};
+
+pub(crate) const CORTEX_M3_SF2: Kind = Kind {
+    name: "cortex-m3-sf2",
+    qemu: "qemu-system-arm",
+    target: "thumbv7m-none-eabi",
+    load: 0x2000_0400,
+    entry: lightship_image::Entry::VectorTable,
+    flash_len: 16 << 20,
+    first_slot: 0x10_0000,
+    spare: 0x80_0000,
+    image_len: 47_000,
+    arguments: |files| {
+        let flash = format!("if=mtd,format=raw,file={}", files.flash.display());
+        let bootloader = files.bootloader.display().to_string();
+        [
+            "-M",
+            "emcraft-sf2",
+            "-drive",
+            &flash,
+            "-kernel",
+            &bootloader,
+        ]
+        .map(String::from)
+        .to_vec()
+    },
+};
+
+/// A board that can be started.
+pub(crate) struct Board {
+    pub(crate) kind: &'static Kind,
+    probe: elf::Flat,
+    files: Files,
+    _folder: tempfile::TempDir,
+}
+
+/// A running board: its power is cut by [`Machine::cut`], or when it is dropped.
+pub(crate) struct Machine {
+    child: Child,
+    pub(crate) lines: Receiver<String>,
+}
+
+impl Board {
+    /// Builds the board's programs and puts the first image into its slot, unless something that
+    /// is needed is missing: then it says so.
+    pub(crate) fn new(kind: &'static Kind) -> Option<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("boards")
+            .join(kind.name);
+        if let Some(missing) = missing(kind) {
+            eprintln!("SKIPPED: {}: {missing} is not installed", kind.name);
+            return None;
+        }
+        let programs = build(&folder);
+        let program = |name: &str| {
+            let found = programs.iter().find(|path| path.ends_with(name));
+            fs::read(found.expect("the board has this program")).unwrap()
+        };
+        let probe = elf::flatten(&program("probe"), Some(kind.load)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let files = Files {
+            bootloader: path("bootloader"),
+            flash: path("flash"),
+        };
+        fs::write(&files.bootloader, bootloader(kind, &program("bootloader"))).unwrap();
+        let board = Self {
+            kind,
+            probe,
+            files,
+            _folder: folder,
+        };
+        let mut flash = vec![0xFF; kind.flash_len];
+        let image = board.image(1);
+        flash[kind.first_slot..kind.first_slot + image.len()].copy_from_slice(&image);
+        fs::write(&board.files.flash, flash).unwrap();
+        Some(board)
+    }
+
+    /// The board's firmware as version `major.0.0`: every byte after the program tells the version.
+    pub(crate) fn image(&self, major: u16) -> Vec<u8> {
+        let mut body = self.probe.body.clone();
+        let mut byte = (major as u8, 0u8);
+        body.resize_with(self.kind.image_len - lightship_image::HEADER_LEN, || {
+            byte = (
+                byte.0.wrapping_add(byte.1),
+                byte.1.wrapping_mul(5).wrapping_add(7),
+            );
+            byte.0
+        });
+        images::sign(self.kind, major, self.kind.load, self.kind.load, &body)
+    }
+
+    /// Puts an image where the running firmware finds it, while the power is off.
+    pub(crate) fn deliver(&self, image: &[u8]) {
+        let mut flash = fs::read(&self.files.flash).unwrap();
+        let digest = lightship_image::builder::artifact_digest(image);
+        let start = [
+            b"DELIVERY",
+            &(image.len() as u32).to_le_bytes()[..],
+            &digest,
+        ]
+        .concat();
+        let mut put = |at: usize, bytes: &[u8]| {
+            let at = self.kind.spare + at;
+            flash[at..at + bytes.len()].copy_from_slice(bytes);
+        };
+        put(0, &start);
+        put(256, image);
+        fs::write(&self.files.flash, flash).unwrap();
+    }
+
+    /// Inverts a byte of the slot that the factory filled, while the power is off.
+    pub(crate) fn flip_in_first_slot(&self, at: usize) {
+        let mut flash = fs::read(&self.files.flash).unwrap();
+        flash[self.kind.first_slot + at] ^= 0xFF;
+        fs::write(&self.files.flash, flash).unwrap();
+    }
+
+    pub(crate) fn start(&self) -> Machine {
+        let mut child = Command::new(self.kind.qemu)
+            .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
+            .args((self.kind.arguments)(&self.files))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        // It ends with QEMU's output.
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Machine { child, lines }
+    }
+}
+
+impl Machine {
+    /// SIGKILL: what was written stays, and nothing else happens. Returns the lines still unread.
+    pub(crate) fn cut(mut self) -> Vec<String> {
+        self.stop();
+        self.lines.iter().collect()
+    }
+
+    fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn missing(kind: &Kind) -> Option<String> {
+    let runs = |program: &str| {
+        let output = Command::new(program).arg("--version").output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if !runs(kind.qemu) {
+        return Some(kind.qemu.into());
+    }
+    let root = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .unwrap()
+        .stdout;
+    let root = PathBuf::from(String::from_utf8(root).unwrap().trim());
+    let library = root.join("lib/rustlib").join(kind.target);
+    (!library.is_dir()).then(|| format!("the Rust target {}", kind.target))
+}
+
+/// Builds a board's folder, a workspace of its own, and says where its programs are.
+fn build(folder: &Path) -> Vec<PathBuf> {
+    let lock = folder.join("Cargo.lock");
+    if !lock.exists() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
+        fs::copy(root, lock).unwrap();
+    }
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--release",
+            "--bins",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
+        .current_dir(folder)
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{} does not build",
+        folder.display()
+    );
+    let messages = cargo_metadata::Message::parse_stream(&output.stdout[..]);
+    messages
+        .filter_map(|message| match message.unwrap() {
+            cargo_metadata::Message::CompilerArtifact(artifact) => artifact.executable,
+            _ => None,
+        })
+        .map(|path| path.into_std_path_buf())
+        .collect()
+}
+
+/// What QEMU takes as the bootloader: an ELF file, or a bank of flash that it starts from.
+fn bootloader(kind: &Kind, program: &[u8]) -> Vec<u8> {
+    match kind.entry {
+        lightship_image::Entry::VectorTable => program.to_vec(),
+        lightship_image::Entry::Jump => {
+            let mut bank = elf::flatten(program, None).unwrap().body;
+            bank.resize(kind.flash_len, 0xFF);
+            bank
+        }
+    }
+}
