@@ -1,0 +1,361 @@
+//! The loop.
+
+use embassy_futures::select::{Either, Either3, select, select3};
+use lightship_core::id::PublicKey;
+use lightship_core::plan::Presence;
+use lightship_core::time::{Duration, Instant};
+use lightship_core::wire::Up;
+use lightship_core::{Action, Agent, Credentials, Event, Failure, MessageId, Step, StepId};
+use lightship_link::{Credentials as LinkCredentials, Event as LinkEvent, Known, Link, Secret};
+
+use crate::contract::{Clock, Happening, Platform, Task};
+use crate::limits::{PREPARE, STORE};
+use crate::under_way::{UnderWay, Verb};
+
+/// How [`TakeInventory`](lightship_core::Action::TakeInventory) is named to a platform; the core does not number it, and its own numbers begin at 1.
+const INVENTORY: StepId = StepId(0);
+
+/// Why a driver came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The platform asked for it.
+    Asked,
+    /// The device is about to restart.
+    Reboot,
+}
+
+/// Runs an agent. See the crate's documentation.
+pub struct Driver<'a, const COMPONENTS: usize, L, P, C> {
+    agent: Agent<COMPONENTS>,
+    link: L,
+    platform: P,
+    clock: C,
+    buffer: &'a mut [u8],
+    under_way: UnderWay,
+    sending: Option<MessageId>,
+}
+
+impl<'a, const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Driver<'a, COMPONENTS, L, P, C> {
+    /// Joins the parts.
+    ///
+    /// `buffer` holds one record at a time; [`RECORD_BYTES`](lightship_core::limits::RECORD_BYTES) is always enough, and a device with few components needs less.
+    pub const fn new(
+        agent: Agent<COMPONENTS>,
+        link: L,
+        platform: P,
+        clock: C,
+        buffer: &'a mut [u8],
+    ) -> Self {
+        Self {
+            agent,
+            link,
+            platform,
+            clock,
+            buffer,
+            under_way: UnderWay::new(),
+            sending: None,
+        }
+    }
+
+    /// The agent.
+    pub const fn agent(&self) -> &Agent<COMPONENTS> {
+        &self.agent
+    }
+
+    /// The platform.
+    pub const fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// Runs until the platform asks for an end or the device restarts.
+    pub async fn run(&mut self) -> End {
+        loop {
+            let until = match self.settle().await {
+                Ok(until) => until,
+                Err(end) => return end,
+            };
+            if self.wait(until).await {
+                return End::Asked;
+            }
+        }
+    }
+
+    /// Does what the agent wants until it waits; until when.
+    async fn settle(&mut self) -> Result<Option<Instant>, End> {
+        loop {
+            let known = Known {
+                counter: self.agent.trust().counter,
+                root: self.agent.trust().root.version,
+                command: self.agent.state().command,
+            };
+            let now = self.clock.now();
+            let action = match self.agent.poll() {
+                Step::Wait { until, .. } => return Ok(until),
+                Step::Note(note) => {
+                    self.platform.note(now, &note);
+                    continue;
+                }
+                Step::Act(action) => action,
+            };
+            let mut hands = Hands {
+                link: &mut self.link,
+                platform: &mut self.platform,
+                clock: &self.clock,
+                buffer: self.buffer,
+                under_way: &mut self.under_way,
+                sending: &mut self.sending,
+            };
+            let answer = hands.act(action, known).await?;
+            if let Some(event) = answer {
+                self.agent.handle(self.clock.now(), event);
+            }
+        }
+    }
+
+    /// Waits for something to happen and tells the agent; whether the end was asked for.
+    async fn wait(&mut self, until: Option<Instant>) -> bool {
+        let until = earliest(until, self.under_way.deadline());
+        let time = async {
+            match until {
+                Some(moment) => self.clock.sleep_until(moment).await,
+                None => core::future::pending().await,
+            }
+        };
+        match select3(self.link.next(), self.platform.next(), time).await {
+            Either3::First(event) => {
+                let now = self.clock.now();
+                let event = link_event(event, &mut self.sending);
+                if let Some(event) = event {
+                    self.agent.handle(now, event);
+                }
+            }
+            Either3::Second(Happening::Ended) => return true,
+            Either3::Second(happening) => self.happened(happening),
+            Either3::Third(()) => self.woke(),
+        }
+        false
+    }
+
+    fn woke(&mut self) {
+        let now = self.clock.now();
+        while let Some((id, verb)) = self.under_way.overdue(now) {
+            self.platform.cancel(id);
+            let event = match verb {
+                Verb::Probe => Event::Probed(id, Presence::Unhealthy),
+                Verb::Fetch
+                | Verb::Stage
+                | Verb::Start
+                | Verb::Confirm
+                | Verb::Stop
+                | Verb::Remove
+                | Verb::Inventory => done(id, verb, Err(Failure::TimedOut)),
+            };
+            self.agent.handle(now, event);
+        }
+        self.agent.handle(now, Event::Woke);
+    }
+
+    fn happened(&mut self, happening: Happening) {
+        let now = self.clock.now();
+        let event = match happening {
+            Happening::Done(id, result) => {
+                let Some(verb) = self.under_way.finish(id) else {
+                    return;
+                };
+                done(id, verb, result)
+            }
+            Happening::Probed(id, presence) => {
+                if self.under_way.finish(id) != Some(Verb::Probe) {
+                    return;
+                }
+                Event::Probed(id, presence)
+            }
+            Happening::Progressed(id, bytes) => {
+                self.under_way.alive(id, now);
+                Event::Progressed(id, bytes)
+            }
+            Happening::Found {
+                name,
+                instance,
+                kind,
+                presence,
+            } => {
+                self.under_way.alive(INVENTORY, now);
+                Event::Found {
+                    name,
+                    instance,
+                    kind,
+                    presence,
+                }
+            }
+            Happening::Changed(name) => Event::Changed(name),
+            Happening::Locked {
+                owner,
+                covers,
+                expires_in,
+            } => Event::Locked {
+                owner,
+                covers,
+                expires_in,
+            },
+            Happening::Unlocked(owner) => Event::Unlocked(owner),
+            Happening::ClockSet(time) => Event::ClockSet(time),
+            Happening::Asked(order) => Event::Asked(order),
+            Happening::Ended => return,
+        };
+        self.agent.handle(now, event);
+    }
+}
+
+/// Everything but the agent, which lends the action.
+struct Hands<'a, L, P, C> {
+    link: &'a mut L,
+    platform: &'a mut P,
+    clock: &'a C,
+    buffer: &'a mut [u8],
+    under_way: &'a mut UnderWay,
+    sending: &'a mut Option<MessageId>,
+}
+
+impl<L: Link, P: Platform, C: Clock> Hands<'_, L, P, C> {
+    async fn act(
+        &mut self,
+        action: Action<'_>,
+        known: Known,
+    ) -> Result<Option<Event<'static>>, End> {
+        match action {
+            Action::StoreRecord(record) => {
+                let kind = record.kind();
+                let result = match record.encode(self.buffer) {
+                    Ok(len) => {
+                        let store = self.platform.store(kind, &self.buffer[..len]);
+                        within(self.clock, STORE, store).await
+                    }
+                    Err(_) => Err(Failure::NoSpace),
+                };
+                return Ok(Some(Event::RecordStored(kind, result)));
+            }
+            Action::CreateKey(slot) => {
+                let key = self.platform.create_key(slot);
+                let result: Result<PublicKey, _> = within(self.clock, STORE, key).await;
+                return Ok(Some(Event::KeyCreated(slot, result)));
+            }
+            Action::EraseProvisioningKey => {
+                let erase = self.platform.erase_provisioning_key();
+                let result = within(self.clock, STORE, erase).await;
+                return Ok(Some(Event::ProvisioningKeyErased(result)));
+            }
+            Action::Connect(credentials) => return Ok(self.connect(&credentials, known).await),
+            Action::Send(id, up) => return Ok(self.send(id, &up)),
+            Action::TakeInventory => return Ok(self.begin(INVENTORY, Task::TakeInventory)),
+            Action::Fetch(id, component) => return Ok(self.begin(id, Task::Fetch(component))),
+            Action::Stage(id, component) => return Ok(self.begin(id, Task::Stage(component))),
+            Action::Start(id, component) => return Ok(self.begin(id, Task::Start(component))),
+            Action::Confirm(id, component) => return Ok(self.begin(id, Task::Confirm(component))),
+            Action::Stop(id, instance) => return Ok(self.begin(id, Task::Stop(instance))),
+            Action::Probe(id, instance) => return Ok(self.begin(id, Task::Probe(instance))),
+            Action::Remove(id, instance) => return Ok(self.begin(id, Task::Remove(instance))),
+            Action::Disconnect => self.link.disconnect(),
+            Action::RaiseFloor(floor) => self.platform.raise_floor(floor),
+            Action::Identify => self.platform.identify(),
+            Action::Reboot => {
+                self.platform.reboot().await;
+                return Err(End::Reboot);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn connect(
+        &mut self,
+        credentials: &Credentials<'_>,
+        known: Known,
+    ) -> Option<Event<'static>> {
+        let way = self.platform.prepare(credentials);
+        if let Err(failure) = within(self.clock, PREPARE, way).await {
+            return Some(Event::Disconnected(failure));
+        }
+        let credentials = match credentials {
+            Credentials::Enrolment {
+                uuid,
+                provisioning_key,
+                ..
+            } => LinkCredentials {
+                uuid: *uuid,
+                secret: Secret::Provisioning(**provisioning_key),
+            },
+            Credentials::Device { uuid, api_key, .. } => LinkCredentials {
+                uuid: *uuid,
+                secret: Secret::Api(**api_key),
+            },
+        };
+        self.link.connect(&credentials, known);
+        None
+    }
+
+    fn send(&mut self, id: MessageId, up: &Up) -> Option<Event<'static>> {
+        match self.link.send(up) {
+            Ok(()) => {
+                *self.sending = Some(id);
+                None
+            }
+            Err(_) => Some(Event::Sent(id, Err(Failure::Broken))),
+        }
+    }
+
+    fn begin(&mut self, id: StepId, task: Task<'_>) -> Option<Event<'static>> {
+        let verb = Verb::of(&task);
+        if !self.under_way.begin(id, verb, self.clock.now()) {
+            return Some(done(id, verb, Err(Failure::NoSpace)));
+        }
+        self.platform.begin(id, task);
+        None
+    }
+}
+
+/// What an event of the link is to the agent.
+fn link_event<'e>(event: LinkEvent<'e>, sending: &mut Option<MessageId>) -> Option<Event<'e>> {
+    match event {
+        LinkEvent::Up { .. } => Some(Event::Connected),
+        // The end of a connection that was replaced is not the end of the one that replaces it.
+        LinkEvent::Down(lightship_link::Failure::Closed) => None,
+        LinkEvent::Down(failure) => Some(Event::Disconnected(failure.into())),
+        LinkEvent::Message(down) => Some(Event::Received(down)),
+        LinkEvent::Sent => Some(Event::Sent(sending.take()?, Ok(()))),
+        LinkEvent::Unsent(failure) => Some(Event::Sent(sending.take()?, Err(failure.into()))),
+        LinkEvent::Rejected(_) | LinkEvent::Switched { .. } => None,
+    }
+}
+
+const fn done(id: StepId, verb: Verb, result: Result<(), Failure>) -> Event<'static> {
+    match verb {
+        Verb::Fetch => Event::Fetched(id, result),
+        Verb::Stage => Event::Staged(id, result),
+        Verb::Start => Event::Started(id, result),
+        Verb::Confirm => Event::Confirmed(id, result),
+        Verb::Stop => Event::Stopped(id, result),
+        Verb::Remove => Event::Removed(id, result),
+        // A probe that cannot tell has found something that does not work.
+        Verb::Probe => Event::Probed(id, Presence::Unhealthy),
+        Verb::Inventory => Event::InventoryTaken,
+    }
+}
+
+/// Waits for an answer, but no longer than `limit`.
+async fn within<T>(
+    clock: &impl Clock,
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match select(answer, clock.sleep_until(clock.now() + limit)).await {
+        Either::First(result) => result,
+        Either::Second(()) => Err(Failure::TimedOut),
+    }
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
