@@ -13,7 +13,7 @@ use lightship_core::record::Saved;
 use lightship_core::time::Instant;
 use lightship_core::trust::{Compact, TrustState};
 use lightship_core::wire::{self, Down, KeyAccepted, Rejection, Up};
-use lightship_core::{Action, Agent, Event, Failure, Note, Step};
+use lightship_core::{Action, Agent, Config, Event, Failure, Note, Step};
 use lightship_link_check::device::{COMPONENTS, SEED, config};
 use lightship_link_check::received::{REGISTERED, ROOT, ROTATE, TARGET};
 
@@ -29,21 +29,27 @@ fn main() -> ! {
     lightship_link_check::run(|| live(AGENT))
 }
 
-/// Whether the device came to run its release and to use a new key.
+/// Makes the agent where it stays.
+///
+/// This, reading the configuration and the platform's answers are not inlined, so that their stack is given back before the agent decides.
 #[inline(never)]
-fn live(place: &mut MaybeUninit<Agent<COMPONENTS>>) -> bool {
-    let Ok(root) = TrustState::first_root(&Compact, black_box(ROOT)) else {
-        return false;
-    };
-    let Some(config) = config(root) else {
-        return false;
-    };
-    let agent = place.write(Agent::new(
-        config,
+fn start(place: &mut MaybeUninit<Agent<COMPONENTS>>) -> Option<&mut Agent<COMPONENTS>> {
+    let root = TrustState::first_root(&Compact, black_box(ROOT)).ok()?;
+    let agent = Agent::new(
+        config(root)?,
         Saved::default(),
         black_box(SEED),
         Instant::BOOT,
-    ));
+    );
+    Some(place.write(agent))
+}
+
+/// Whether the device came to run its release and to use a new key.
+#[inline(never)]
+fn live(place: &mut MaybeUninit<Agent<COMPONENTS>>) -> bool {
+    let Some(agent) = start(place) else {
+        return false;
+    };
     let mut fleet = Fleet::default();
     let mut now = Instant::BOOT;
     for _ in 0..STEPS {
@@ -90,6 +96,7 @@ impl Fleet {
         }
     }
 
+    #[inline(never)]
     fn answer(&mut self, action: Action<'_>) -> Option<Event<'static>> {
         let mut buffer = [0; BUFFER_BYTES];
         Some(match action {
