@@ -269,6 +269,7 @@ impl Engine for Builtin {
     async fn remove(&self, instance: &Instance) -> Result<(), Error> {
         let id = id(instance);
         self.stop_instance(id).await?;
+        self.prune_networks().await?;
         let (store, folder, log) = (self.store.clone(), self.folder(id), self.log_folder(id));
         blocking(move || {
             gone(std::fs::remove_dir_all(folder)).doing("removing a run folder")?;

@@ -9,6 +9,8 @@ mod archive;
 mod containers;
 mod cuts;
 mod device;
+mod executing;
+mod networking;
 mod power;
 mod pulling;
 mod registry;

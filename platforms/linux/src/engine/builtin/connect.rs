@@ -55,6 +55,19 @@ impl Builtin {
         self.put(ledger).await
     }
 
+    /// Removes the networks that nobody is in.
+    pub(super) async fn prune_networks(&self) -> Result<(), Error> {
+        let _turn = self.ledger.lock().await;
+        let before = self.read_ledger()?;
+        let mut ledger = before.clone();
+        ledger.prune();
+        if ledger == before {
+            Ok(())
+        } else {
+            self.put(ledger).await
+        }
+    }
+
     /// Makes the host's network what the ledger says, keeps the ledger, and tells the names to all.
     async fn put(&self, ledger: Ledger) -> Result<(), Error> {
         let base = self.options.addresses;

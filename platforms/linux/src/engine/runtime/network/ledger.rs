@@ -101,14 +101,16 @@ impl Ledger {
         Ok(self.attachments(id, base))
     }
 
-    /// Takes an instance's addresses back; a network without anyone is gone.
+    /// Takes an instance's addresses back. Its networks stay: a service that is replaced comes back to
+    /// them at once, and the kernel takes long to make and unmake bridges.
     pub(crate) fn disconnect(&mut self, id: &str) {
         self.leases.remove(id);
-        let used: BTreeSet<String> = self
-            .leases
-            .values()
-            .flat_map(|lease| lease.seats.keys().cloned())
-            .collect();
+    }
+
+    /// Drops the networks that nobody is in.
+    pub(crate) fn prune(&mut self) {
+        let seats = self.leases.values().flat_map(|lease| lease.seats.keys());
+        let used: BTreeSet<&String> = seats.collect();
         self.networks.retain(|key, _| used.contains(key));
     }
 
@@ -342,11 +344,14 @@ mod tests {
             first
         );
         ledger.disconnect("a1");
-        assert_eq!(ledger, Ledger::default());
+        assert_eq!(ledger.nets(BASE).len(), 1);
         assert_eq!(
             ledger.connect("a2", "shop", "web", &on(&[]), BASE).unwrap()[0].address,
             first[0].address
         );
+        ledger.disconnect("a2");
+        ledger.prune();
+        assert_eq!(ledger, Ledger::default());
     }
 
     #[test]
