@@ -24,7 +24,7 @@ use super::error::Doing;
 use super::image::{Platform, Reference};
 use super::prepare::{self, Allowances};
 use super::pull::{Image, OnProgress, Puller, Registries};
-use super::runtime::{self, Line, Phase, Position, State, Verdict};
+use super::runtime::{self, Line, LogWatch, Phase, Position, State, Verdict};
 use super::unpack::Ownership;
 use super::{Component, Documents, Engine, Error, Instance, Presence, blocking};
 use crate::store::{Digest, InstanceId, Keep, Record, Store};
@@ -68,7 +68,7 @@ impl Builtin {
         let platform = Platform::host();
         let puller = Puller::new(store.clone(), registries, platform.clone(), Ownership::Kept);
         let ledger = Mutex::default();
-        Ok(Self {
+        let engine = Self {
             store,
             puller,
             options,
@@ -76,7 +76,9 @@ impl Builtin {
             changes,
             ledger,
             images: Arc::default(),
-        })
+        };
+        engine.recover()?;
+        Ok(engine)
     }
 
     /// What the shim of an instance says of it; nothing when it was not started since the device was.
@@ -92,6 +94,11 @@ impl Builtin {
     ) -> Result<(Vec<Line>, Position), Error> {
         let folder = self.log_folder(id(instance));
         blocking(move || runtime::read_log(&folder, from).doing("reading a log")).await
+    }
+
+    /// Tells when an instance says more.
+    pub fn watch_log(&self, instance: &Instance) -> Result<LogWatch, Error> {
+        LogWatch::new(&self.log_folder(id(instance))).doing("watching a log")
     }
 
     fn folder(&self, id: InstanceId) -> PathBuf {

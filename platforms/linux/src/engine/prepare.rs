@@ -117,12 +117,6 @@ fn check(spec: &ContainerSpec, allowances: &Allowances) -> Result<(), Error> {
         let why = "needs `privileged` to be allowed in the device's configuration";
         return Err(Error::refused("security", why));
     }
-    if spec.init {
-        return Err(Error::refused(
-            "init",
-            "this engine runs no init of its own; have the image bring one (tini)",
-        ));
-    }
     if !spec.device_rules.is_empty() && super::runtime::is_unified() && !spec.security.privileged {
         return Err(Error::refused(
             "device_rules",
@@ -408,7 +402,6 @@ mod tests {
             ),
             (r#","stop_signal":"SIGFOO""#, "stop_signal"),
             (r#","features":["dbus"]"#, "features"),
-            (r#","init":true"#, "init"),
             (r#","working_dir":"here""#, "working_dir"),
         ] {
             match try_spec(rest) {

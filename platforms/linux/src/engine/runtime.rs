@@ -18,7 +18,7 @@ mod user;
 mod walk;
 
 pub use exec::Request as ExecRequest;
-pub use log::{Line, Position, Stream, read as read_log};
+pub use log::{Line, Position, Stream, Watch as LogWatch, read as read_log};
 pub use shim::main as shim_main;
 pub use state::State;
 pub use supervisor::{Exit, Phase, Verdict};

@@ -421,3 +421,65 @@ fn a_collection_keeps_what_a_staged_instance_or_a_named_artifact_needs() {
         );
     });
 }
+
+#[test]
+fn an_init_buries_orphans_passes_signals_on_and_ends_as_its_command() {
+    on_device(async |device| {
+        let line = "trap 'echo asked; exit 9' TERM; (sleep 0.05 &); sleep 0.3; grep -l '^State:.Z' /proc/[0-9]*/status; \
+            echo pid $$; while true; do sleep 0.05; done";
+        let rest = r#","init":true,"restart":"no","stop_grace_ms":10000"#;
+        let instance = device.run("web", line, rest).await;
+        device.until_said(&instance, "pid").await;
+        device.engine.stop(&instance).await.unwrap();
+        let said = device.output(&instance).await;
+        assert!(
+            !said.contains("/proc/") && !said.contains("pid 1\n"),
+            "{said}"
+        );
+        assert!(said.contains("asked"), "{said}");
+        let exit = device
+            .engine
+            .state(&instance)
+            .unwrap()
+            .unwrap()
+            .last_exit
+            .unwrap();
+        assert_eq!(exit.status, 9);
+    });
+}
+
+#[test]
+fn a_log_is_watched_without_asking_again_and_again() {
+    on_device(async |device| {
+        let instance = device.stage("web", r#","command":["sh","-c","for i in 1 2 3; do echo $i; sleep 0.1; done; exec sleep 100"],"stop_grace_ms":0"#).await.unwrap();
+        let mut watch = device.engine.watch_log(&instance).unwrap();
+        device.engine.start(&instance).await.unwrap();
+        while !device.output(&instance).await.contains('3') {
+            tokio::time::timeout(std::time::Duration::from_secs(20), watch.grown())
+                .await
+                .unwrap()
+                .unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_containers_held_that_died_without_a_daemon_is_given_back() {
+    on_device(async |mut device| {
+        let port = r#","network":{"ports":[{"host":8080,"container":80}]}"#;
+        let dead = device.run("dead", "echo up; exec sleep 100", port).await;
+        let shim = device.engine.state(&dead).unwrap().unwrap().shim;
+        let shim = rustix::process::Pid::from_raw(shim).unwrap();
+        rustix::process::kill_process(shim, rustix::process::Signal::KILL).unwrap();
+        device
+            .until(&dead, |presence| presence == Presence::Exited)
+            .await;
+        device.restart_daemon();
+        let heir = device.run("heir", "echo up; exec sleep 100", port).await;
+        device
+            .until(&heir, |presence| presence == Presence::Healthy)
+            .await;
+        device.engine.remove(&heir).await.unwrap();
+        device.engine.remove(&dead).await.unwrap();
+    });
+}

@@ -1,7 +1,8 @@
 //! Networks of applications: addresses given and taken back, bridges, ports, names.
 
 use std::fs;
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use lightship_spec::container::{ContainerSpec, NetworkMode};
 
@@ -68,39 +69,27 @@ impl Builtin {
         }
     }
 
-    /// Makes the host's network what the ledger says, keeps the ledger, and tells the names to all.
     async fn put(&self, ledger: Ledger) -> Result<(), Error> {
-        let base = self.options.addresses;
-        let path = self.options.run.join("ledger");
         let before = self.read_ledger()?;
-        let run = self.options.run.clone();
-        blocking(move || {
-            let mut links = Links::open().doing("opening the host's network")?;
-            let (old, new) = (before.nets(base), ledger.nets(base));
-            for net in &new {
-                links
-                    .bridge(&net.bridge, net.address, net.prefix)
-                    .doing("making a bridge")?;
-                // Lets the host's own loopback reach published ports.
-                let path = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", net.bridge);
-                let _ = fs::write(path, "1");
+        let (run, base) = (self.options.run.clone(), self.options.addresses);
+        blocking(move || settle(&run, base, &before, &ledger)).await
+    }
+
+    /// Takes back what containers held that ended while there was no daemon.
+    pub(super) fn recover(&self) -> Result<(), Error> {
+        let before = self.read_ledger()?;
+        let mut ledger = before.clone();
+        let ids: Vec<String> = before.instances().map(str::to_owned).collect();
+        for id in ids {
+            if !is_alive(&self.options.run.join(&id)) {
+                ledger.disconnect(&id);
             }
-            if !new.is_empty() {
-                fs::write("/proc/sys/net/ipv4/ip_forward", "1").doing("switching forwarding on")?;
-            }
-            nftables::apply(&new, &ledger.forwards(base)).doing("setting up NAT with nftables")?;
-            for net in old.iter().filter(|net| !new.contains(net)) {
-                links.remove(&net.bridge).doing("removing a bridge")?;
-            }
-            let draft = path.with_extension("new");
-            let bytes = serde_json::to_vec(&ledger)
-                .map_err(std::io::Error::other)
-                .doing("writing the ledger")?;
-            fs::write(&draft, bytes).doing("writing the ledger")?;
-            fs::rename(&draft, &path).doing("writing the ledger")?;
-            tell_names(&run, &ledger, base)
-        })
-        .await
+        }
+        if ledger == before {
+            return Ok(());
+        }
+        ledger.prune();
+        settle(&self.options.run, self.options.addresses, &before, &ledger)
     }
 
     fn read_ledger(&self) -> Result<Ledger, Error> {
@@ -150,12 +139,39 @@ impl Builtin {
     }
 }
 
+/// Makes the host's network what the ledger says, keeps the ledger, and tells the names to all.
+fn settle(run: &Path, base: Ipv4Addr, before: &Ledger, ledger: &Ledger) -> Result<(), Error> {
+    let mut links = Links::open().doing("opening the host's network")?;
+    let (old, new) = (before.nets(base), ledger.nets(base));
+    for net in new.iter().filter(|net| !old.contains(net)) {
+        links
+            .bridge(&net.bridge, net.address, net.prefix)
+            .doing("making a bridge")?;
+        // Lets the host's own loopback reach published ports. Kernels without it lack only that.
+        let path = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", net.bridge);
+        let _ = fs::write(path, "1");
+    }
+    if !new.is_empty() && old.is_empty() {
+        fs::write("/proc/sys/net/ipv4/ip_forward", "1").doing("switching forwarding on")?;
+    }
+    if (&old, before.forwards(base)) != (&new, ledger.forwards(base)) {
+        nftables::apply(&new, &ledger.forwards(base)).doing("setting up NAT with nftables")?;
+    }
+    for net in old.iter().filter(|net| !new.contains(net)) {
+        links.remove(&net.bridge).doing("removing a bridge")?;
+    }
+    let path = run.join("ledger");
+    let draft = path.with_extension("new");
+    let bytes = serde_json::to_vec(ledger)
+        .map_err(std::io::Error::other)
+        .doing("writing the ledger")?;
+    fs::write(&draft, bytes).doing("writing the ledger")?;
+    fs::rename(&draft, &path).doing("writing the ledger")?;
+    tell_names(run, ledger, base)
+}
+
 /// Writes anew the names that running containers know, into the files that they have mounted.
-fn tell_names(
-    run: &std::path::Path,
-    ledger: &Ledger,
-    base: std::net::Ipv4Addr,
-) -> Result<(), Error> {
+fn tell_names(run: &Path, ledger: &Ledger, base: Ipv4Addr) -> Result<(), Error> {
     for id in ledger.instances() {
         let folder = run.join(id);
         let Ok(bytes) = fs::read(folder.join("bundle")) else {

@@ -13,7 +13,7 @@ use super::{Builtin, Error, Instance, id};
 use crate::engine::blocking;
 use crate::engine::error::Doing;
 use crate::engine::prepare::prepare;
-use crate::engine::runtime::{Bundle, Cgroup, STOP, State, is_alive, watch};
+use crate::engine::runtime::{Bundle, Cgroup, Phase, STOP, State, is_alive, watch};
 use crate::store::InstanceId;
 
 /// A shim that has not said whether its container runs after so long never will.
@@ -29,8 +29,12 @@ impl Builtin {
     pub(super) async fn start_instance(&self, instance: &Instance) -> Result<(), Error> {
         let id = id(instance);
         let folder = self.folder(id);
-        if is_alive(&folder) {
-            return Ok(());
+        if let Some((shim, state)) = shim_of(&folder).await? {
+            if !matches!(state.phase, Phase::Ended | Phase::Stopped) {
+                return Ok(());
+            }
+            // It is on its way out.
+            self.end_shim(&folder, shim).await?;
         }
         let record = self.record(id, &instance.name)?;
         let (spec, settings, image) = self.parts(&record)?;
@@ -101,11 +105,8 @@ impl Builtin {
 
     pub(super) async fn stop_instance(&self, id: InstanceId) -> Result<(), Error> {
         let folder = self.folder(id);
-        if is_alive(&folder) {
-            let state = State::read(&folder).doing("reading a state")?;
-            if let Some(shim) = state.and_then(|state| Pid::from_raw(state.shim)) {
-                self.end_shim(&folder, shim).await?;
-            }
+        if let Some((shim, _)) = shim_of(&folder).await? {
+            self.end_shim(&folder, shim).await?;
         }
         let cgroup = Cgroup::of(&id.to_string());
         blocking(move || sweep(&cgroup)).await?;
@@ -136,6 +137,24 @@ impl Builtin {
         wait_for(ended, STOP_MARGIN).await?;
         Ok(())
     }
+}
+
+/// The shim that lives for a run folder. One that has only just begun says who it is a moment later.
+async fn shim_of(folder: &Path) -> Result<Option<(Pid, State)>, Error> {
+    const MAX_LOOKS: u32 = 400;
+    for _ in 0..MAX_LOOKS {
+        if !is_alive(folder) {
+            return Ok(None);
+        }
+        let state = State::read(folder).doing("reading a state")?;
+        if let Some((shim, state)) =
+            state.and_then(|state| Some((Pid::from_raw(state.shim)?, state)))
+        {
+            return Ok(Some((shim, state)));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Err(Error::Start("a shim does not say who it is".to_owned()))
 }
 
 fn grace(folder: &Path) -> Duration {

@@ -57,7 +57,11 @@ impl Child {
             security.no_new_privileges,
             self.filter.as_deref(),
         )?;
-        working_folder(&self.bundle.working_dir)
+        working_folder(&self.bundle.working_dir)?;
+        if self.bundle.spec.init {
+            sys::split_off_init().context(|| "starting its init".to_owned())?;
+        }
+        Ok(())
     }
 }
 
@@ -141,7 +145,7 @@ pub(super) fn working_folder(path: &str) -> Result<(), Failure> {
     }
 }
 
-fn oom_score(spec: &ContainerSpec) -> Result<(), Failure> {
+pub(super) fn oom_score(spec: &ContainerSpec) -> Result<(), Failure> {
     let score = spec.limits.oom_score_adj.unwrap_or(0);
     std::fs::write("/proc/self/oom_score_adj", score.to_string())
         .context(|| "setting its OOM score".to_owned())

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::bundle::Bundle;
 use super::capabilities::Capabilities;
 use super::cgroup::Cgroup;
-use super::child::{become_user, session, working_folder};
+use super::child::{become_user, oom_score, session, working_folder};
 use super::rootfs::{Context as _, Failure};
 use super::state::State;
 use super::{seccomp, sys, user};
@@ -112,6 +112,7 @@ pub(super) fn start(
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
                 .context(|| "binding it to its helper".to_owned())?;
             session(request.terminal)?;
+            oom_score(&bundle.spec)?;
             cgroup.join().context(|| "joining the cgroup".to_owned())?;
             for (file, kind) in &namespaces {
                 rustix::thread::move_into_link_name_space(file.as_fd(), Some(*kind))

@@ -9,7 +9,9 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::inotify;
 use serde::{Deserialize, Serialize};
+use tokio::io::unix::AsyncFd;
 
 /// A longer line is broken into several.
 const MAX_LINE_BYTES: usize = 16 * 1024;
@@ -182,6 +184,38 @@ pub fn read(folder: &Path, from: Position) -> io::Result<(Vec<Line>, Position)> 
         }
     }
     Ok((Vec::new(), at))
+}
+
+/// Tells when a log grows, without asking it again and again.
+#[derive(Debug)]
+pub struct Watch {
+    inotify: AsyncFd<fs::File>,
+}
+
+impl Watch {
+    /// Watches the log in this folder, which is made if it is not there yet.
+    pub(crate) fn new(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let inotify =
+            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let growth = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE;
+        inotify::add_watch(&inotify, folder, growth)?;
+        Ok(Self {
+            inotify: super::sys::watch(inotify)?,
+        })
+    }
+
+    /// Waits until something was added since the last call. Read the log once before the first call.
+    pub async fn grown(&mut self) -> io::Result<()> {
+        loop {
+            let mut ready = self.inotify.readable().await?;
+            let mut buffer = [0; 4096];
+            match ready.try_io(|file| file.get_ref().read(&mut buffer)) {
+                Ok(read) => return read.map(drop),
+                Err(_would_block) => {}
+            }
+        }
+    }
 }
 
 fn parse(line: &[u8]) -> Option<Line> {

@@ -105,6 +105,9 @@ impl Shim {
         control
             .set_nonblocking(true)
             .map_err(told("opening the control socket"))?;
+        State::begun(&bundle.name, &bundle.digest)
+            .write(folder)
+            .map_err(told("writing the state"))?;
         // Losing it loses the container; where that is allowed, the kernel takes others first.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
         network::enter(&bundle.network).map_err(told("connecting"))?;

@@ -37,6 +37,21 @@ pub struct State {
 }
 
 impl State {
+    /// That of a shim that has done nothing yet.
+    pub(super) fn begun(name: &str, instance: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            instance: instance.to_owned(),
+            shim: std::process::id() as i32,
+            process: None,
+            is_job: false,
+            phase: Phase::Waiting,
+            starts: 0,
+            last_exit: None,
+            warnings: Vec::new(),
+        }
+    }
+
     /// Puts the state in its place, in one step.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
         let draft = folder.join("state.new");

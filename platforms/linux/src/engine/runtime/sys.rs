@@ -58,6 +58,71 @@ pub(crate) fn load_filter(program: &[Instruction]) -> io::Result<()> {
     }
 }
 
+/// Splits a container's first process in two: an init, which stays, and the command, for which this
+/// returns.
+///
+/// The init passes signals on, buries orphans, and ends as the command ended. The caller is between
+/// `fork` and `execve` in a process with one thread.
+pub(crate) fn split_off_init() -> io::Result<()> {
+    // SAFETY: the set is filled by the call before it is used, and all pointers are to live values;
+    // blocking signals changes nothing but when they arrive.
+    let signals = unsafe {
+        let mut signals: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut signals);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut());
+        signals
+    };
+    // SAFETY: there is one thread, so the copy is whole, as in `before_exec`.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: as above; the command starts with no signal blocked, as if there were no init.
+            unsafe {
+                libc::sigprocmask(libc::SIG_UNBLOCK, &raw const signals, std::ptr::null_mut())
+            };
+            Ok(())
+        }
+        command => serve_as_init(command, &signals),
+    }
+}
+
+fn serve_as_init(command: libc::pid_t, signals: &libc::sigset_t) -> ! {
+    // SAFETY: nothing of this process uses a descriptor again. The shim waits for the end of one of
+    // them to know that the command runs, so none may stay open here.
+    unsafe { libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0) };
+    loop {
+        // SAFETY: the set is whole; information about the sender is not asked for.
+        let signal = unsafe { libc::sigwaitinfo(signals, std::ptr::null_mut()) };
+        if signal == libc::SIGCHLD {
+            bury(command);
+        } else if signal > 0 {
+            // SAFETY: plain numbers. The command may just have ended; then this fails, and SIGCHLD follows.
+            unsafe { libc::kill(command, signal) };
+        }
+    }
+}
+
+/// Takes note of every child that ended; ends with the command.
+fn bury(command: libc::pid_t) {
+    loop {
+        let mut status = 0;
+        // SAFETY: the status is a live number.
+        let ended = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        if ended <= 0 {
+            return;
+        }
+        if ended == command {
+            let code = if libc::WIFSIGNALED(status) {
+                128 + libc::WTERMSIG(status)
+            } else {
+                libc::WEXITSTATUS(status)
+            };
+            // SAFETY: ends the process at once, which is what is wanted: there is nothing to clean up.
+            unsafe { libc::_exit(code) };
+        }
+    }
+}
+
 /// Watches a descriptor with tokio's reactor.
 pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<File>> {
     // SAFETY: the descriptor is owned by the file, which gives the same one out as long as it lives and
