@@ -2,8 +2,8 @@
 
 use lightship_spec::problem::{Collector, nearest};
 
-use super::lines::{Heredoc, Line, heredoc_name};
-use super::options::{self, Given};
+use super::lines::Line;
+use super::options;
 use super::words::{expand, split};
 use super::{Dockerfile, Stage, Step};
 
@@ -122,6 +122,9 @@ const KEYWORDS: [&str; 18] = [
     "VOLUME",
     "WORKDIR",
 ];
+
+mod copy;
+mod health;
 
 /// Reads with the place of every error.
 struct Reader<'l, 'c, 'p> {
@@ -380,155 +383,6 @@ impl<'l> Reader<'l, '_, '_> {
         }
         Some(Command::Shell(text.to_owned()))
     }
-
-    fn health(&mut self, at: usize) -> Option<Option<Health>> {
-        const KNOWN: [&str; 5] = [
-            "interval",
-            "timeout",
-            "start-period",
-            "start-interval",
-            "retries",
-        ];
-        let (given, at) = options::take(self.line, at);
-        let text = &self.line.text[at..];
-        let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-        if word.eq_ignore_ascii_case("NONE") && rest.is_empty() && given.is_empty() {
-            return Some(None);
-        }
-        if !word.eq_ignore_ascii_case("CMD") || rest.trim().is_empty() {
-            self.wrong(at, "expected NONE or CMD and a command", "");
-            return None;
-        }
-        let mut health = Health {
-            test: self.command(self.line.text.len() - rest.trim_start().len())?,
-            interval: None,
-            timeout: None,
-            start_period: None,
-            start_interval: None,
-            retries: None,
-        };
-        for option in given {
-            match option.name {
-                "interval" => health.interval = self.time(&option),
-                "timeout" => health.timeout = self.time(&option),
-                "start-period" => health.start_period = self.time(&option),
-                "start-interval" => health.start_interval = self.time(&option),
-                "retries" => {
-                    health.retries = option.value.and_then(|value| value.parse().ok());
-                    if health.retries.is_none() {
-                        self.wrong(option.offset, "--retries needs a number", "");
-                    }
-                }
-                _ => options::unknown(self.line, &option, &KNOWN, self.problems),
-            }
-        }
-        Some(Some(health))
-    }
-
-    fn time(&mut self, option: &Given<'_>) -> Option<u64> {
-        let time = option.value.and_then(lightship_spec::compose::duration_ms);
-        if time.is_none() {
-            let what = format!("--{} needs a duration such as 30s or 1m30s", option.name);
-            self.wrong(option.offset, what, "");
-        }
-        time.map(|ms| ms * 1_000_000)
-    }
-
-    fn copy(&mut self, at: usize, is_add: bool) -> Option<Copy> {
-        let (given, at) = options::take(self.line, at);
-        let mut copy = Copy {
-            from: None,
-            chown: None,
-            chmod: None,
-            sources: Vec::new(),
-            inline: Vec::new(),
-            target: String::new(),
-            unpack: is_add,
-            engine_only: None,
-        };
-        for option in &given {
-            self.copy_option(option, is_add, &mut copy);
-        }
-        let mut words = match json(&self.line.text[at..]) {
-            Some(words) => words,
-            None => self
-                .words(at)?
-                .into_iter()
-                .map(|(_, word)| word.to_owned())
-                .collect(),
-        };
-        if words.len() < 2 {
-            self.wrong(at, "expected what to copy and where to", "");
-            return None;
-        }
-        copy.target = words.pop().expect("there are two words");
-        for word in words {
-            match self.line.heredocs.iter().find(|h| is_heredoc(&word, h)) {
-                Some(heredoc) => copy.inline.push(Inline {
-                    name: heredoc.name.clone(),
-                    text: heredoc.body.clone(),
-                    expand: heredoc.expand,
-                }),
-                None => copy.sources.push(word),
-            }
-        }
-        let remote = |source: &&String| source.contains("://") || source.starts_with("git@");
-        if let Some(source) = copy.sources.iter().find(remote) {
-            if is_add {
-                copy.engine_only = Some(format!("ADD of {source}"));
-            } else {
-                self.wrong(
-                    at,
-                    format!("{source:?} is not in the context"),
-                    "use ADD for what is remote",
-                );
-            }
-        }
-        Some(copy)
-    }
-
-    fn copy_option(&mut self, option: &Given<'_>, is_add: bool, copy: &mut Copy) {
-        const COPY: [&str; 6] = ["from", "chown", "chmod", "link", "parents", "exclude"];
-        const ADD: [&str; 6] = [
-            "chown",
-            "chmod",
-            "link",
-            "exclude",
-            "checksum",
-            "keep-git-dir",
-        ];
-        match (option.name, option.value) {
-            ("from", Some(value)) if !is_add => copy.from = Some(value.to_owned()),
-            ("chown", Some(value)) => copy.chown = Some(value.to_owned()),
-            ("chmod", Some(value)) => match u32::from_str_radix(value, 8) {
-                Ok(bits) if bits <= 0o7777 => copy.chmod = Some(bits),
-                Ok(_) => self.wrong(
-                    option.offset,
-                    "--chmod needs permission bits such as 755",
-                    "",
-                ),
-                Err(_) if !value.starts_with(|c: char| c.is_ascii_digit()) => {
-                    copy.engine_only = Some(format!("--chmod={value}"));
-                }
-                Err(_) => self.wrong(
-                    option.offset,
-                    "--chmod needs permission bits such as 755",
-                    "",
-                ),
-            },
-            // Each copy is a layer of its own here, which is all that it asks for.
-            ("link", None | Some("true" | "false")) => {}
-            ("parents" | "exclude" | "checksum" | "keep-git-dir", _) => {
-                copy.engine_only = Some(format!("--{}", option.name));
-            }
-            _ if is_add => options::unknown(self.line, option, &ADD, self.problems),
-            _ => options::unknown(self.line, option, &COPY, self.problems),
-        }
-    }
-}
-
-fn is_heredoc(word: &str, heredoc: &Heredoc) -> bool {
-    heredoc_name(word).is_some_and(|(_, name, _)| name == heredoc.name)
 }
 
 fn json(text: &str) -> Option<Vec<String>> {
