@@ -16,6 +16,14 @@ const fn package(name: &'static str, why: &'static str) -> Package {
 
 /// What `cargo xtask test` wants to find.
 pub(crate) const FOR_TESTS: &[Package] = &[
+    package("aardvark-dns", "names of services in podman's networks"),
+    package(
+        "busybox-static",
+        "the program of the images in the Docker engine tests",
+    ),
+    package("docker.io", "the Docker that the Docker engine is tried on"),
+    package("netavark", "podman's networks"),
+    package("podman", "the podman that the Docker engine is tried on"),
     package("build-essential", "C parts of dependencies (ring, SQLite)"),
     package(
         "busybox-static",

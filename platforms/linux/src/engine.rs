@@ -110,7 +110,7 @@ pub trait Engine: Send + Sync {
 }
 
 /// Runs what waits for the disk on a thread of its own.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
 
+pub mod docker;
 pub mod engine;
 pub mod store;

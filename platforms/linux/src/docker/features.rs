@@ -1,0 +1,126 @@
+//! What a spec asks for beyond an ordinary container, and what of the host it may have.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bollard::models::{DeviceMapping, Mount as ApiMount};
+use lightship_spec::compose::LOCK_FILES;
+use lightship_spec::container::{Feature, HealthTest, Mount, NetworkMode};
+
+use super::body::bind;
+use super::{Inner, Plan};
+use crate::engine::Error;
+
+/// What features add to a container.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) mounts: Vec<ApiMount>,
+    pub(super) devices: Vec<DeviceMapping>,
+}
+
+/// Device nodes of graphics processors, as far as a board has them.
+const GPU_NODES: [&str; 4] = ["/dev/dri", "/dev/vchiq", "/dev/mali0", "/dev/galcore"];
+
+impl Inner {
+    /// Refuses what this device does not do or allow, before anything is made.
+    pub(super) async fn check(&self, plan: &Plan) -> Result<(), Error> {
+        for mount in &plan.spec.mounts {
+            if let Mount::Bind { source, .. } = mount {
+                self.check_bind(Path::new(source))?;
+            }
+        }
+        for feature in &plan.spec.features {
+            if matches!(feature, Feature::LocalApi | Feature::BalenaApi) {
+                let why = "the Docker engine does not offer the local API; use the built-in engine";
+                return Err(Error::refused("features", why));
+            }
+        }
+        let from_outside = plan.spec.health.as_ref().is_some_and(|health| {
+            matches!(
+                health.test,
+                HealthTest::Http { .. } | HealthTest::Tcp { .. }
+            )
+        });
+        if from_outside && plan.spec.network.mode == NetworkMode::None {
+            let why = "a container without a network cannot be tested over it";
+            return Err(Error::refused("health.test", why));
+        }
+        Ok(())
+    }
+
+    fn check_bind(&self, source: &Path) -> Result<(), Error> {
+        // The path that is really meant: a link must not lead out of an allowed folder.
+        let real = std::fs::canonicalize(source)
+            .map_err(|error| Error::refused("mounts", format!("{}: {error}", source.display())))?;
+        let allowed = |folder: &std::path::PathBuf| {
+            let folder = std::fs::canonicalize(folder);
+            folder.is_ok_and(|folder| real.starts_with(folder))
+        };
+        if self.config.binds.iter().any(allowed) {
+            return Ok(());
+        }
+        let why = format!(
+            "{} is not among the paths that this device allows",
+            source.display()
+        );
+        Err(Error::refused("mounts", why))
+    }
+
+    pub(super) fn extras(&self, plan: &Plan) -> Result<Extras, Error> {
+        let mut extras = Extras::default();
+        for feature in &plan.spec.features {
+            self.add(*feature, &mut extras);
+        }
+        if let Some(locks) = &self.config.locks {
+            let folder = locks.join(&plan.spec.application).join(&plan.record.name);
+            std::fs::create_dir_all(&folder)
+                .map_err(|error| Error::system("making the folder of locks", error))?;
+            let source = folder.display().to_string();
+            let targets = LOCK_FILES
+                .iter()
+                .filter_map(|file| Some(file.rsplit_once('/')?.0));
+            extras
+                .mounts
+                .extend(targets.map(|target| bind(&source, target, false, false)));
+        }
+        Ok(extras)
+    }
+
+    fn add(&self, feature: Feature, extras: &mut Extras) {
+        let mut mount = |source: &str, target: &str, read_only: bool| {
+            if Path::new(source).exists() {
+                extras.mounts.push(bind(source, target, read_only, false));
+            }
+        };
+        match feature {
+            Feature::Dbus => mount("/run/dbus", "/host/run/dbus", false),
+            Feature::Sysfs => mount("/sys", "/sys", false),
+            Feature::Procfs => mount("/proc", "/proc", false),
+            Feature::KernelModules => mount("/lib/modules", "/lib/modules", true),
+            Feature::Firmware => mount("/lib/firmware", "/lib/firmware", true),
+            Feature::JournalLogs => {
+                mount("/var/log/journal", "/var/log/journal", true);
+                mount("/run/log/journal", "/run/log/journal", true);
+                mount("/etc/machine-id", "/etc/machine-id", true);
+            }
+            Feature::EngineSocket => {
+                mount(&self.socket.display().to_string(), ENGINE_SOCKET, false);
+                let address = format!("unix://{ENGINE_SOCKET}");
+                extras.environment.insert("DOCKER_HOST".to_owned(), address);
+            }
+            Feature::Gpu => {
+                let there = GPU_NODES.iter().filter(|node| Path::new(node).exists());
+                extras.devices.extend(there.map(|node| DeviceMapping {
+                    path_on_host: Some((*node).to_owned()),
+                    path_in_container: Some((*node).to_owned()),
+                    cgroup_permissions: Some("rwm".to_owned()),
+                }));
+            }
+            Feature::LocalApi | Feature::BalenaApi => {}
+        }
+    }
+}
+
+/// Where balena puts it.
+const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
