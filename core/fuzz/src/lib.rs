@@ -5,6 +5,9 @@
 //! A new target is a module here, a line in [`TARGETS`], a file in `fuzz_targets/` and a folder in `corpus/`.
 
 pub mod documents;
+pub mod events;
+mod fleet;
+pub mod records;
 pub mod rules;
 pub mod wire;
 
@@ -14,6 +17,8 @@ pub type Target = fn(&[u8]);
 /// Every target: its name and what it runs.
 pub const TARGETS: &[(&str, Target)] = &[
     ("documents", documents::run),
+    ("events", events::run),
+    ("records", records::run),
     ("rules", rules::run),
     ("wire", wire::run),
 ];

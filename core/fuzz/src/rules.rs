@@ -78,7 +78,8 @@ fn judge(state: &TrustState) -> Trust<'_> {
     }
 }
 
-fn root() -> Root {
+/// A root of one key for each role.
+pub(crate) fn root() -> Root {
     let only = |position: u8| RoleKeys {
         members: 1 << position,
         threshold: 1,
@@ -106,6 +107,16 @@ fn payloads(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
         Some((role % 3, payload))
     })
     .take(PAYLOADS)
+}
+
+/// An envelope signed by the key of a role.
+pub(crate) fn sealed_by(payload: &[u8], role: Role) -> Vec<u8> {
+    let key = match role {
+        Role::Root => &KEYS[0],
+        Role::Release => &KEYS[1],
+        Role::Director => &KEYS[2],
+    };
+    sealed(payload, key)
 }
 
 fn sealed(payload: &[u8], key: &SigningKey) -> Vec<u8> {

@@ -4,6 +4,7 @@ use lightship_core::id::{
     ApiKey, Digest, Endpoint, KeyId, Name, ProvisioningKey, PublicKey, Uuid, Version,
 };
 use lightship_core::limits::DOCUMENT_BYTES;
+use lightship_core::record;
 use lightship_core::target::{After, Artifact, Component, Condition, Health, Kind, Mode, Strategy};
 use lightship_core::time::UnixTime;
 use lightship_core::trust::{
@@ -41,6 +42,17 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         "root-then-install".to_owned(),
         listed(&[(0, &root), (1, &release), (2, &assignment)]),
     ));
+    // An ordinary life: everything is answered with success, then the fleet answers, then time passes.
+    let life: Vec<u8> = [0, 0].repeat(12).into_iter().chain([11, 0]).collect();
+    let life: Vec<u8> = life.iter().copied().chain([0, 0].repeat(12)).collect();
+    let life: Vec<u8> = (1..4).fold(life, |mut life, version| {
+        life.extend([11, 0, version]);
+        life.extend([0, 5].repeat(40));
+        life.extend([9].repeat(12));
+        life
+    });
+    seeds.push(("events", "life".to_owned(), life));
+    seeds.push(("records", "saved".to_owned(), records()));
     seeds.push(("documents", "root".to_owned(), root));
     seeds.push(("documents", "release".to_owned(), release));
     seeds.push(("documents", "assignment".to_owned(), assignment));
@@ -251,6 +263,43 @@ fn listed(payloads: &[(u8, &Vec<u8>)]) -> Vec<u8> {
                 .to_le_bytes(),
         );
         bytes.extend(*payload);
+    }
+    bytes
+}
+
+/// The four records of a registered device, each behind its length.
+fn records() -> Vec<u8> {
+    let identity = record::Identity {
+        uuid: Uuid::from_random([1; 16]),
+        api_key: ApiKey([2; 32]),
+        api_key_pending: Some(ApiKey([3; 32])),
+        wireguard: record::StoredKey::Outside(0, PublicKey([4; 32])),
+        wireguard_pending: None,
+        registered: true,
+        tunnel: None,
+        api_key_rotated: ISSUED,
+        wireguard_rotated: ISSUED,
+        rotation_ordered: Some(KeyKind::Api),
+    };
+    let clock = record::Clock {
+        floor: ISSUED,
+        handshake: ISSUED,
+        boots: 3,
+    };
+    let trust = lightship_core::trust::TrustState::new(second_root());
+    let state = record::State::<2>::default();
+    let all = [
+        record::RecordRef::Identity(&identity),
+        record::RecordRef::Trust(&trust),
+        record::RecordRef::State(record::StateRef::new(&state)),
+        record::RecordRef::Clock(&clock),
+    ];
+    let mut bytes = Vec::new();
+    for one in all {
+        let mut out = [0; 1024];
+        let len = one.encode(&mut out).expect("it fits");
+        bytes.extend(u16::try_from(len).expect("a short record").to_le_bytes());
+        bytes.extend(&out[..len]);
     }
     bytes
 }
