@@ -32,7 +32,7 @@ use self::locals::Purpose;
 pub use self::note::Note;
 use self::shared::Shared;
 use crate::keys::{PresharedKey, PublicKey, SecretKey};
-use crate::stack::{Buffers, Stream};
+use crate::stack::{Buffers, Stream, is_host};
 
 /// Which of the hub's UDP ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +111,9 @@ pub enum HubError {
     /// [`limits::HUB_KEYS`](crate::limits::HUB_KEYS) are in use.
     #[error("the hub has as many keys as it can hold")]
     TooManyKeys,
+    /// An address inside the tunnel is no host's.
+    #[error("{0} cannot be a host's address inside the tunnel")]
+    UnusableAddress(Ipv4Addr),
     /// There is no enrolment port.
     #[error("the hub was started without an enrolment port")]
     NoEnrolment,
@@ -128,8 +131,13 @@ impl Hub {
     /// Opens the ports and serves them from now on. Call it inside a tokio runtime.
     ///
     /// # Errors
-    /// [`HubError::Listen`] if a port cannot be opened.
+    /// [`HubError::Listen`] if a port cannot be opened, [`HubError::UnusableAddress`] for an address that no host can have.
     pub async fn start(config: HubConfig) -> Result<Self, HubError> {
+        for address in [config.address, config.guest_address] {
+            if !is_host(address) {
+                return Err(HubError::UnusableAddress(address));
+            }
+        }
         let shared = Shared::open(&config)?;
         shared.exchange().locals.add(config.secret, Purpose::Fleet);
         let (alive, gone) = mpsc::channel(1);

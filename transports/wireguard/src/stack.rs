@@ -284,6 +284,14 @@ fn socket(buffers: Buffers) -> tcp::Socket<'static> {
     socket
 }
 
+/// Whether one host can have the address.
+pub(crate) fn is_host(address: Ipv4Addr) -> bool {
+    !(address.is_unspecified()
+        || address.is_multicast()
+        || address.is_broadcast()
+        || address.is_loopback())
+}
+
 /// Who wants to open a connection with this packet, and to which port.
 fn opening(packet: &[u8]) -> Option<(IpEndpoint, u16)> {
     let ip = Ipv4Packet::new_checked(packet).ok()?;

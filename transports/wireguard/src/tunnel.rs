@@ -19,7 +19,7 @@ pub use self::stream::{TunnelListener, TunnelStream};
 use self::system::System;
 use crate::engine::{UnusableKey, engine};
 pub use crate::link::{KeepAlive, KeySet, LinkNote};
-use crate::stack::Buffers;
+use crate::stack::{Buffers, is_host};
 
 /// Who carries the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,9 @@ pub enum TunnelError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// An address inside the tunnel is no host's.
+    #[error("{0} cannot be a host's address inside the tunnel")]
+    UnusableAddress(Ipv4Addr),
     /// The list of back ends is empty.
     #[error("no back end was allowed")]
     NoBackend,
@@ -120,6 +123,11 @@ impl Tunnel {
     ) -> Result<Self, TunnelError> {
         for keys in std::iter::once(&config.keys).chain(&config.pending) {
             engine(&keys.secret, &keys.hub, &keys.preshared)?;
+        }
+        for address in [config.address, config.hub_address] {
+            if !is_host(address) {
+                return Err(TunnelError::UnusableAddress(address));
+            }
         }
         let mut refused = TunnelError::NoBackend;
         for backend in backends {

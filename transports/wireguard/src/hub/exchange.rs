@@ -58,6 +58,9 @@ pub enum PeerError {
     /// The address belongs to another device, or to the hub.
     #[error("the tunnel address is taken")]
     AddressTaken,
+    /// No device can have the address.
+    #[error("the tunnel address is no host's")]
+    UnusableAddress,
     /// Another device uses this key.
     #[error("another device uses this key")]
     KeyTaken,
@@ -100,6 +103,9 @@ impl Exchange {
         device: PublicKey,
         shared: PresharedKey,
     ) -> Result<(), PeerError> {
+        if !crate::stack::is_host(address) {
+            return Err(PeerError::UnusableAddress);
+        }
         if address == self.address || self.by_address.contains_key(&address) {
             return Err(PeerError::AddressTaken);
         }

@@ -60,6 +60,8 @@ struct State {
     hub: SocketAddr,
     trial: Trial,
     reachable: Option<bool>,
+    /// The interface has the keys and the address that it is to have; applying them forgets earlier handshakes.
+    applied: bool,
     /// What the interface said last.
     seen: Option<PeerInfo>,
 }
@@ -107,6 +109,7 @@ impl System {
             hub: config.hub,
             trial,
             reachable: None,
+            applied: false,
             seen: None,
         };
         let shared = Arc::new(Shared {
@@ -160,17 +163,23 @@ impl System {
         let mut state = self.shared.lock();
         state.pending = Some(keys);
         state.trial = Trial::Pending(Instant::now());
+        state.applied = false;
         drop(state);
         self.shared.kick.notify_one();
         Ok(())
     }
 
     pub(super) fn move_hub(&self, hub: SocketAddr) {
-        self.shared.lock().hub = hub;
+        let mut state = self.shared.lock();
+        state.hub = hub;
+        state.applied = false;
+        drop(state);
         self.shared.kick.notify_one();
     }
 
+    /// A fresh peer is greeted at once, which tells the hub where this device is.
     pub(super) fn network_changed(&self) {
+        self.shared.lock().applied = false;
         self.shared.kick.notify_one();
     }
 
@@ -217,7 +226,8 @@ impl Shared {
 
     /// Gives the interface the keys that are to be used now, and forgets what it knew.
     fn apply(&self) -> io::Result<()> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.applied = true;
         let keys = match (&state.trial, &state.pending) {
             (Trial::Pending(_), Some(pending)) => pending,
             (Trial::Pending(_) | Trial::Current(_), _) => &state.current,
@@ -251,36 +261,41 @@ impl Shared {
     async fn watch(self: Arc<Self>, mut gone: mpsc::Receiver<()>) {
         loop {
             let pause = if self.lock().settled() { SELDOM } else { LOOK };
-            let changed = tokio::select! {
-                () = self.kick.notified() => true,
-                () = tokio::time::sleep(pause) => false,
+            tokio::select! {
+                () = self.kick.notified() => {}
+                () = tokio::time::sleep(pause) => {}
                 _ = gone.recv() => return,
-            };
+            }
             let shared = Arc::clone(&self);
             // An interface that somebody else deleted stays deleted; the tunnel is unreachable then.
-            let _ = blocking(move || shared.look(changed)).await;
+            let _ = blocking(move || shared.look()).await;
         }
     }
 
-    /// Sees whether the hub answers, and with which keys.
-    fn look(&self, changed: bool) -> io::Result<()> {
-        if changed {
+    /// Gives the interface what it lacks, or sees whether the hub answers, and with which keys.
+    fn look(&self) -> io::Result<()> {
+        if !self.lock().applied {
             return self.apply();
         }
-        let last = self
-            .interface
-            .peer()
+        let seen = self.interface.peer();
+        let last = seen
+            .as_ref()
             .and_then(|peer| peer.stats.last_handshake_time)
             .and_then(age);
         let mut notes = Vec::new();
         let mut state = self.lock();
-        let again = state.judge(last, Instant::now(), &mut notes);
+        // Otherwise the handshake was one with other keys.
+        if state.applied {
+            state.seen = seen;
+            state.applied = !state.judge(last, Instant::now(), &mut notes);
+        }
+        let applied = state.applied;
         drop(state);
         for note in notes {
             // Nobody has to listen.
             let _ = self.notes.send(note);
         }
-        if again { self.apply() } else { Ok(()) }
+        if applied { Ok(()) } else { self.apply() }
     }
 }
 
@@ -290,13 +305,12 @@ impl State {
         self.pending.is_none() && self.reachable == Some(true)
     }
 
-    /// What the age of the last handshake means. Returns whether the interface needs other keys.
+    /// What the age of the last handshake with the present keys means. Returns whether the interface needs other keys.
     fn judge(&mut self, last: Option<Duration>, now: Instant, notes: &mut Vec<LinkNote>) -> bool {
         let since = match self.trial {
             Trial::Pending(since) | Trial::Current(since) => now.saturating_duration_since(since),
         };
-        // A handshake that is older than the trial was done with the other keys.
-        let works = last.is_some_and(|age| age <= since && age < SILENT);
+        let works = last.is_some_and(|age| age < SILENT);
         let reachable = works || self.reachable == Some(true) && since < SILENT;
         if (works || since >= SILENT) && self.reachable != Some(reachable) {
             self.reachable = Some(reachable);
@@ -393,4 +407,83 @@ fn hex(bytes: &[u8; 32]) -> String {
 
 fn age(at: SystemTime) -> Option<Duration> {
     (at != SystemTime::UNIX_EPOCH).then(|| SystemTime::now().duration_since(at).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{PresharedKey, SecretKey};
+
+    fn keys(n: u8) -> KeySet {
+        let hub = SecretKey([9; 32]).public();
+        KeySet {
+            secret: SecretKey([n; 32]),
+            hub,
+            preshared: PresharedKey::default(),
+        }
+    }
+
+    fn state(now: Instant, pending: Option<KeySet>) -> State {
+        let trial = if pending.is_some() {
+            Trial::Pending(now)
+        } else {
+            Trial::Current(now)
+        };
+        let hub = (Ipv4Addr::LOCALHOST, 1).into();
+        State {
+            current: keys(1),
+            pending,
+            hub,
+            trial,
+            reachable: None,
+            applied: true,
+            seen: None,
+        }
+    }
+
+    #[test]
+    fn a_handshake_confirms_the_pending_keys() {
+        let now = Instant::now();
+        let mut state = state(now, Some(keys(2)));
+        let mut notes = Vec::new();
+        assert!(!state.judge(None, now + LOOK, &mut notes) && notes.is_empty());
+        assert!(!state.judge(Some(Duration::ZERO), now + 2 * LOOK, &mut notes));
+        assert_eq!(notes, [LinkNote::Reachable, LinkNote::KeysConfirmed]);
+        assert_eq!((&state.current, &state.pending), (&keys(2), &None));
+    }
+
+    #[test]
+    fn keys_that_do_not_work_take_turns_with_the_old_ones() {
+        let now = Instant::now();
+        let mut state = state(now, Some(keys(2)));
+        let mut notes = Vec::new();
+        assert!(!state.judge(None, now + TRIAL / 2, &mut notes));
+        assert!(
+            state.judge(None, now + TRIAL, &mut notes),
+            "the old keys get their turn"
+        );
+        assert!(
+            !state.judge(Some(Duration::ZERO), now + TRIAL * 3, &mut notes),
+            "and are kept while they work"
+        );
+        assert!(
+            state.judge(Some(Duration::ZERO), now + TRIAL + RETRY, &mut notes),
+            "for a while"
+        );
+        assert_eq!(notes, [LinkNote::Reachable]);
+        assert_eq!((&state.current, &state.pending), (&keys(1), &Some(keys(2))));
+    }
+
+    #[test]
+    fn a_hub_that_does_not_answer_is_noted_once() {
+        let now = Instant::now();
+        let mut state = state(now, None);
+        let mut notes = Vec::new();
+        state.judge(Some(Duration::ZERO), now + LOOK, &mut notes);
+        state.judge(Some(SILENT / 2), now + SILENT / 2, &mut notes);
+        assert_eq!(notes, [LinkNote::Reachable]);
+        state.judge(Some(SILENT), now + SILENT * 2, &mut notes);
+        state.judge(Some(SILENT * 2), now + SILENT * 3, &mut notes);
+        assert_eq!(notes, [LinkNote::Reachable, LinkNote::Unreachable]);
+    }
 }
