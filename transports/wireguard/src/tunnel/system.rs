@@ -221,7 +221,17 @@ impl Shared {
             self.address,
             self.hub_address,
             limits::MTU,
-        )
+        )?;
+        self.knock();
+        Ok(())
+    }
+
+    /// Not every tunnel does a handshake before there is something to send, so there is: one datagram to the discard port.
+    fn knock(&self) {
+        // Before the interface is up there is no such address; then it is done again.
+        if let Ok(socket) = std::net::UdpSocket::bind((self.address, 0)) {
+            let _ = socket.send_to(&[0], (self.hub_address, 9));
+        }
     }
 
     /// Gives the interface the keys that are to be used now, and forgets what it knew.
@@ -242,11 +252,22 @@ impl Shared {
         }
         let update = DeviceUpdate::new()
             .set_keypair(KeyPair::from_private(key(&keys.secret.0)?))
+            // A user-space tunnel listens anew with a changed key, and may still hold its old port.
+            .randomize_listen_port()
             .replace_peers();
         drop(state);
         update
             .add_peer(peer)
             .apply(&self.interface.name, self.interface.control)
+    }
+
+    /// What fails is done again at the next look.
+    fn apply_again(&self) -> io::Result<bool> {
+        let applied = self.apply();
+        if applied.is_err() {
+            self.lock().applied = false;
+        }
+        applied.map(|()| true)
     }
 
     /// These tunnels send WireGuard's own keep-alives, which say nothing about the NAT: there is nothing to learn from.
@@ -268,14 +289,16 @@ impl Shared {
             }
             let shared = Arc::clone(&self);
             // An interface that somebody else deleted stays deleted; the tunnel is unreachable then.
-            let _ = blocking(move || shared.look()).await;
+            if let Ok(true) = blocking(move || shared.look()).await {
+                self.knock();
+            }
         }
     }
 
-    /// Gives the interface what it lacks, or sees whether the hub answers, and with which keys.
-    fn look(&self) -> io::Result<()> {
+    /// Gives the interface what it lacks, or sees whether the hub answers, and with which keys. Returns whether it gave it anything.
+    fn look(&self) -> io::Result<bool> {
         if !self.lock().applied {
-            return self.apply();
+            return self.apply_again();
         }
         let seen = self.interface.peer();
         let last = seen
@@ -295,7 +318,11 @@ impl Shared {
             // Nobody has to listen.
             let _ = self.notes.send(note);
         }
-        if applied { Ok(()) } else { self.apply() }
+        if applied {
+            Ok(false)
+        } else {
+            self.apply_again()
+        }
     }
 }
 
@@ -354,9 +381,10 @@ impl Interface {
 impl Drop for Interface {
     fn drop(&mut self) {
         match self.userspace.get_mut().ok().and_then(Option::take) {
-            // Its interface goes with its last descriptor; it does not answer any more, so the socket goes by hand.
+            // It stops in the background, and answers no more; its interface and its socket go at once.
             Some(device) => {
                 drop(device);
+                let _ = address::delete(&self.name.as_str_lossy());
                 name::remove_socket(&self.name);
             }
             None => {

@@ -36,6 +36,17 @@ pub(super) fn raise(interface: &str, address: Ipv4Addr, hub: Ipv4Addr, mtu: u16)
     Ok(())
 }
 
+/// Deletes the interface, and with it its address and its route.
+pub(super) fn delete(interface: &str) -> io::Result<()> {
+    let mut link = LinkMessage::default();
+    link.header.index = index(interface)?;
+    netlink_request_rtnl(
+        RouteNetlinkMessage::DelLink(link),
+        Some(NLM_F_REQUEST | NLM_F_ACK),
+    )?;
+    Ok(())
+}
+
 /// The number of the interface with this name in this process's network namespace.
 pub(super) fn index(interface: &str) -> io::Result<u32> {
     let any = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
