@@ -38,6 +38,12 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     package("mosquitto", "an MQTT 5 broker that others wrote"),
     package("qemu-system-arm", "the cortex-m3-sf2 board"),
     package("qemu-system-misc", "the riscv-virt board"),
+    package("qemu-system-x86", "a machine with a kernel of its own"),
+    package(
+        "linux-image-cloud-amd64",
+        "the kernel's WireGuard, inside that machine",
+    ),
+    package("cpio", "that machine's file system"),
     package("wireguard-go", "a WireGuard peer that others wrote"),
     package("wireguard-tools", "`wg`, to look at tunnels from outside"),
 ];
