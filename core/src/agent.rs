@@ -40,6 +40,17 @@ pub struct Config {
     pub keys_outside: bool,
 }
 
+/// What is kept of a [`Config`]: all but the root, which is in the trust.
+#[derive(Debug)]
+struct Kept {
+    device_type: Name,
+    product: Name,
+    name: Option<Name>,
+    provisioning_key: Option<ProvisioningKey>,
+    rotation_period_s: Option<u32>,
+    keys_outside: bool,
+}
+
 /// What [`Agent::poll`] has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -80,7 +91,7 @@ pub enum Wake {
 /// After each [`handle`](Self::handle), call [`poll`](Self::poll) until it says [`Step::Wait`].
 #[derive(Debug)]
 pub struct Agent<const COMPONENTS: usize> {
-    config: Config,
+    config: Kept,
     cx: Context,
     identity: Option<Identity>,
     trust: TrustState,
@@ -116,8 +127,9 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         let state = load::<State<COMPONENTS>>(&mut cx, Record::State, saved.state);
         let is_state_lost = state.is_err();
         let state = state.ok().flatten().unwrap_or_default();
+        let first_issued = config.root.issued;
         let trust = load(&mut cx, Record::Trust, saved.trust).ok().flatten();
-        let mut trust = trust.unwrap_or_else(|| TrustState::new(config.root.clone()));
+        let mut trust = trust.unwrap_or_else(|| TrustState::new(config.root));
         // A cut between the commit and the record of its floor leaves the floor to be raised now.
         let floor = state.committed.as_ref().map_or(0, |target| target.floor);
         trust.floor = trust.floor.max(floor);
@@ -125,10 +137,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         let mut clock = clock.unwrap_or_default();
         clock.boots = clock.boots.saturating_add(1);
         clock.floor = clock.floor.max(trust.time_floor);
-        let handshake = clock
-            .handshake
-            .0
-            .max(config.root.issued.0.min(CLOCK_FIRST_S));
+        let handshake = clock.handshake.0.max(first_issued.0.min(CLOCK_FIRST_S));
         clock.handshake = UnixTime(handshake.saturating_add(CLOCK_BOOT_STEP_S));
         cx.changed(Record::Clock);
         let mut reconcile = Reconcile::new(state);
@@ -140,7 +149,14 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             wall: clock.floor,
             wall_at: now,
             clock_saved_at: now,
-            config,
+            config: Kept {
+                device_type: config.device_type,
+                product: config.product,
+                name: config.name,
+                provisioning_key: config.provisioning_key,
+                rotation_period_s: config.rotation_period_s,
+                keys_outside: config.keys_outside,
+            },
             cx,
             identity,
             trust,

@@ -13,7 +13,8 @@ use crate::time::{Duration, Instant};
 pub(crate) struct Context {
     pub(crate) now: Instant,
     pub(crate) ledger: Ledger,
-    rng: ChaCha20Rng,
+    /// Where the next random bytes come from; each use replaces it, so that what it was cannot be told from what it is.
+    seed: [u8; 32],
     notes: Deque<Note, NOTES>,
     notes_lost: u16,
 }
@@ -34,7 +35,7 @@ impl Context {
         Self {
             now,
             ledger: Ledger::default(),
-            rng: ChaCha20Rng::from_seed(seed),
+            seed,
             notes: Deque::new(),
             notes_lost: 0,
         }
@@ -43,7 +44,9 @@ impl Context {
     /// Random bytes, fit for keys if the seed was.
     pub(crate) fn random<const LEN: usize>(&mut self) -> [u8; LEN] {
         let mut bytes = [0; LEN];
-        self.rng.fill_bytes(&mut bytes);
+        let mut rng = ChaCha20Rng::from_seed(self.seed);
+        rng.fill_bytes(&mut self.seed);
+        rng.fill_bytes(&mut bytes);
         bytes
     }
 

@@ -317,7 +317,7 @@ macro_rules! short_text {
     ($(#[$doc:meta])* $name:ident, $len:expr, $allowed:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String<{ $len }>);
+        pub struct $name(String<{ $len }, u8>);
 
         impl $name {
             /// The text, checked.

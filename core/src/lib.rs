@@ -1,4 +1,4 @@
-//! The agent that decides.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 #![allow(

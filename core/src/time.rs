@@ -65,6 +65,20 @@ impl Duration {
         self.0
     }
 
+    /// Whole seconds, rounded down.
+    ///
+    /// Long division in base 65536, because dividing 64 bits costs a kilobyte of code on a small processor.
+    pub const fn as_secs(self) -> u64 {
+        let (mut seconds, mut rest, mut shift) = (0, 0, 64);
+        while shift > 0 {
+            shift -= 16;
+            let dividend = rest << 16 | (self.0 >> shift) as u32 & 0xffff;
+            seconds |= ((dividend / 1000) as u64) << shift;
+            rest = dividend % 1000;
+        }
+        seconds
+    }
+
     /// This span times `factor`; saturates.
     pub const fn times(self, factor: u64) -> Self {
         Self(self.0.saturating_mul(factor))
@@ -98,6 +112,13 @@ impl Sub for Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_are_milliseconds_divided() {
+        for ms in [0, 999, 1000, 65_535_999, 65_536_000, 1 << 40, u64::MAX] {
+            assert_eq!(Duration::from_millis(ms).as_secs(), ms / 1000);
+        }
+    }
 
     #[test]
     fn arithmetic_saturates_instead_of_wrapping() {

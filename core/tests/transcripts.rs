@@ -63,23 +63,23 @@ fn a_device_registers_and_erases_its_provisioning_key() {
     shows(
         &device,
         expect![[r#"
-        * IdentityMade(023f3720-3a24-46c4-a566-a61cc55c3ca8)
-        > store Clock
-        > store Identity
-        > take inventory
-        > connect to enrol
-        * Connected
-        > send registration
-        < registered
-        * Registered
-        > store Identity
-        > erase provisioning key
-        * ProvisioningKeyErased
-        > disconnect
-        > connect
-        * Connected
-        > send report 1: counter 0
-    "#]],
+            * IdentityMade(1ecc3686-b60e-43b8-8b6c-7d321d70d5c0)
+            > store Clock
+            > store Identity
+            > take inventory
+            > connect to enrol
+            * Connected
+            > send registration
+            < registered
+            * Registered
+            > store Identity
+            > erase provisioning key
+            * ProvisioningKeyErased
+            > disconnect
+            > connect
+            * Connected
+            > send report 1: counter 0
+        "#]],
     );
 }
 
@@ -98,22 +98,22 @@ fn a_refused_registration_is_tried_again_when_the_fleet_says() {
     shows(
         &device,
         expect![[r#"
-        * IdentityMade(023f3720-3a24-46c4-a566-a61cc55c3ca8)
-        > store Clock
-        > store Identity
-        > take inventory
-        > connect to enrol
-        * Connected
-        > send registration
-        < Received(Refused(Refused { reason: Busy, retry_after_s: Some(30) }))
-        * Refused(Busy)
-        * Disconnected { failure: RetryAfter(30), retry_at: Instant(30000) }
-        > disconnect
-        -- 31 s pass --
-        > connect to enrol
-        * Connected
-        > send registration
-    "#]],
+            * IdentityMade(1ecc3686-b60e-43b8-8b6c-7d321d70d5c0)
+            > store Clock
+            > store Identity
+            > take inventory
+            > connect to enrol
+            * Connected
+            > send registration
+            < Received(Refused(Refused { reason: Busy, retry_after_s: Some(30) }))
+            * Refused(Busy)
+            * Disconnected { failure: RetryAfter(30), retry_at: Instant(30000) }
+            > disconnect
+            -- 31 s pass --
+            > connect to enrol
+            * Connected
+            > send registration
+        "#]],
     );
 }
 
@@ -128,20 +128,20 @@ fn a_lost_answer_makes_the_same_registration_again() {
     shows(
         &device,
         expect![[r#"
-        * IdentityMade(023f3720-3a24-46c4-a566-a61cc55c3ca8)
-        > store Clock
-        > store Identity
-        > take inventory
-        > connect to enrol
-        * Connected
-        > send registration
-        < Disconnected(Network)
-        * Disconnected { failure: Network, retry_at: Instant(1030) }
-        -- 10 s pass --
-        > connect to enrol
-        * Connected
-        > send registration
-    "#]],
+            * IdentityMade(1ecc3686-b60e-43b8-8b6c-7d321d70d5c0)
+            > store Clock
+            > store Identity
+            > take inventory
+            > connect to enrol
+            * Connected
+            > send registration
+            < Disconnected(Network)
+            * Disconnected { failure: Network, retry_at: Instant(1522) }
+            -- 10 s pass --
+            > connect to enrol
+            * Connected
+            > send registration
+        "#]],
     );
 }
 
@@ -246,19 +246,19 @@ fn a_device_starts_its_release_again_with_no_network_at_all() {
     shows(
         &device,
         expect![[r#"
-        -- restart --
-        -- 5 s pass --
-        > store Clock
-        > take inventory
-        > start web 77010101
-        > start db 64010101
-        > connect
-        * Disconnected { failure: Network, retry_at: Instant(1398) }
-        > connect
-        * Disconnected { failure: Network, retry_at: Instant(4992) }
-        > connect
-        * Disconnected { failure: Network, retry_at: Instant(10510) }
-    "#]],
+            -- restart --
+            -- 5 s pass --
+            > store Clock
+            > take inventory
+            > start web 77010101
+            > start db 64010101
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(1101) }
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(4388) }
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(9130) }
+        "#]],
     );
 }
 
@@ -709,19 +709,19 @@ fn the_api_key_is_rotated_in_two_phases() {
     shows(
         &device,
         expect![[r#"
-        < Asked(Rotate(Api))
-        > store Identity
-        > store Identity
-        > send proposal of a new Api key
-        * KeyProposed(Api)
-        < Received(KeyAccepted(KeyAccepted { kind: Api, id: f6a4ea26 }))
-        > disconnect
-        > connect
-        * Connected
-        * KeyRotated(Api)
-        > store Identity
-        > send report 2: counter 0
-    "#]],
+            < Asked(Rotate(Api))
+            > store Identity
+            > store Identity
+            > send proposal of a new Api key
+            * KeyProposed(Api)
+            < Received(KeyAccepted(KeyAccepted { kind: Api, id: 24f3f533 }))
+            > disconnect
+            > connect
+            * Connected
+            * KeyRotated(Api)
+            > store Identity
+            > send report 2: counter 0
+        "#]],
     );
 }
 
@@ -748,36 +748,36 @@ fn a_secure_element_makes_and_keeps_the_tunnel_key() {
     shows(
         &device,
         expect![[r#"
-        > store Clock
-        > take inventory
-        > create key in slot 0
-        * IdentityMade(3a2476c4-2566-461c-855c-3ca875dbb4cc)
-        > store Identity
-        > connect to enrol
-        * Connected
-        > send registration
-        < registered
-        * Registered
-        > store Identity
-        > erase provisioning key
-        * ProvisioningKeyErased
-        > disconnect
-        > connect
-        * Connected
-        > send report 1: counter 0
-        < Asked(Rotate(WireGuard))
-        > store Identity
-        > create key in slot 1
-        > store Identity
-        > send proposal of a new WireGuard key
-        * KeyProposed(WireGuard)
-        < Received(KeyAccepted(KeyAccepted { kind: WireGuard, id: dfb41745 }))
-        > disconnect
-        > connect
-        * Connected
-        * KeyRotated(WireGuard)
-        > store Identity
-    "#]],
+            > store Clock
+            > take inventory
+            > create key in slot 0
+            * IdentityMade(968aa5d2-195a-407e-8a25-0d246c77050c)
+            > store Identity
+            > connect to enrol
+            * Connected
+            > send registration
+            < registered
+            * Registered
+            > store Identity
+            > erase provisioning key
+            * ProvisioningKeyErased
+            > disconnect
+            > connect
+            * Connected
+            > send report 1: counter 0
+            < Asked(Rotate(WireGuard))
+            > store Identity
+            > create key in slot 1
+            > store Identity
+            > send proposal of a new WireGuard key
+            * KeyProposed(WireGuard)
+            < Received(KeyAccepted(KeyAccepted { kind: WireGuard, id: dfb41745 }))
+            > disconnect
+            > connect
+            * Connected
+            * KeyRotated(WireGuard)
+            > store Identity
+        "#]],
     );
 }
 
@@ -891,20 +891,20 @@ fn a_trial_that_must_reach_the_fleet_is_reverted_when_it_does_not() {
             > start web 77020202
             > send report 4: counter 2, committed 602f4c13, Trying 67eaef4f, web Healthy
             < Disconnected(Network)
-            * Disconnected { failure: Network, retry_at: Instant(63509) }
+            * Disconnected { failure: Network, retry_at: Instant(63837) }
             -- 200 s pass --
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(66389) }
+            * Disconnected { failure: Network, retry_at: Instant(66254) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(72031) }
+            * Disconnected { failure: Network, retry_at: Instant(73847) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(86777) }
+            * Disconnected { failure: Network, retry_at: Instant(86907) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(108959) }
+            * Disconnected { failure: Network, retry_at: Instant(110189) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(172592) }
+            * Disconnected { failure: Network, retry_at: Instant(166630) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(279417) }
+            * Disconnected { failure: Network, retry_at: Instant(290149) }
             > store State
             * Rejected { release: 67eaef4f, reason: Unreachable }
             > stop web 436022c1
@@ -1044,17 +1044,19 @@ fn what_cannot_be_saved_is_not_begun() {
             * RecordNotSaved(State)
             > send report 4: counter 2, committed 602f4c13, Preparing f96ef8d5, unsaved
             -- 10 s pass --
+            > store State
+            * RecordNotSaved(State)
             > store Trust
             * RecordNotSaved(Trust)
             > store State
             * RecordNotSaved(State)
-            > store State
-            * RecordNotSaved(State)
+            > store Trust
+            * RecordNotSaved(Trust)
             > store Trust
             * RecordNotSaved(Trust)
             -- 30 s pass --
-            > store Trust
             > store State
+            > store Trust
             > fetch web 77020202
             > stage web 77020202
             * TrialStarted(f96ef8d5)
@@ -1109,13 +1111,13 @@ fn a_read_only_disk_does_not_keep_the_committed_release_from_running() {
             > take inventory
             > start web 77010101
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(1797) }
+            * Disconnected { failure: Network, retry_at: Instant(1643) }
             > store State
             * RecordNotSaved(State)
             > store Clock
             * RecordNotSaved(Clock)
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(4447) }
+            * Disconnected { failure: Network, retry_at: Instant(5181) }
         "#]],
     );
 }
@@ -1266,15 +1268,14 @@ fn a_component_that_exits_is_started_again_with_back_off_and_never_given_up() {
             > stop web ed596007
             > start web 77010101
             * ComponentFailed(web)
+            > stop web ed596007
+            > start web 77010101
+            * ComponentFailed(web)
             > send report 2: counter 1, committed 602f4c13, web Exited
             > stop web ed596007
             > start web 77010101
             * ComponentFailed(web)
             > send report 3: counter 1, committed 602f4c13, web Exited
-            > stop web ed596007
-            > start web 77010101
-            * ComponentFailed(web)
-            > send report 4: counter 1, committed 602f4c13, web Exited
         "#]],
     );
 }

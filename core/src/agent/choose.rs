@@ -53,7 +53,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     fn keep_up(&mut self) {
         let wall = self.wall();
         if self.cx.now - self.clock_saved_at >= CLOCK_SAVE_INTERVAL {
-            let elapsed_s = (self.cx.now - self.clock_saved_at).as_millis() / 1000;
+            let elapsed_s = (self.cx.now - self.clock_saved_at).as_secs();
             self.clock_saved_at = self.cx.now;
             self.clock.floor = self.clock.floor.max(wall);
             self.clock.handshake.0 = self.clock.handshake.0.saturating_add(elapsed_s);
@@ -256,7 +256,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     ///
     /// It counts by itself: were it raised by what documents say of the time, a thief of the director's key could push it to its end and cut the device off for ever.
     fn handshake_floor(&self) -> UnixTime {
-        let elapsed_s = (self.cx.now - self.clock_saved_at).as_millis() / 1000;
+        let elapsed_s = (self.cx.now - self.clock_saved_at).as_secs();
         UnixTime(self.clock.handshake.0.saturating_add(elapsed_s))
     }
 

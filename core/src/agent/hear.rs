@@ -31,7 +31,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
 
     /// The time, at least.
     pub(super) fn wall(&self) -> UnixTime {
-        let elapsed_s = (self.cx.now - self.wall_at).as_millis() / 1000;
+        let elapsed_s = (self.cx.now - self.wall_at).as_secs();
         UnixTime(self.wall.0.saturating_add(elapsed_s))
     }
 
