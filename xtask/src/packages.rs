@@ -36,6 +36,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     ),
     package("iptables", "NAT and port publishing in the engine tests"),
     package("mosquitto", "an MQTT 5 broker that others wrote"),
+    package("postgresql", "the fleet server's other database"),
     package("qemu-system-arm", "the cortex-m3-sf2 board"),
     package("qemu-system-misc", "the riscv-virt board"),
     package("qemu-system-x86", "a machine with a kernel of its own"),

@@ -137,18 +137,21 @@ pub struct Move {
     pub fleet: Name,
 }
 
-/// What a device can be asked to do at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase", tag = "command")]
+/// What a device can be asked to do at once. Update locks hold back what they cover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase", tag = "command", deny_unknown_fields)]
 pub enum Command {
-    /// Restart, honouring update locks unless forced.
-    Reboot {
-        /// Restart even if an application holds a lock.
-        #[serde(default)]
-        force: bool,
+    /// Restart the device.
+    Reboot,
+    /// Stop and start one service.
+    Restart {
+        /// The service's name.
+        service: String,
     },
     /// Blink or beep so that a person finds it.
     Identify,
     /// Replace its keys now.
     Rotate,
+    /// Send a whole report.
+    Report,
 }

@@ -9,6 +9,7 @@ mod problem;
 mod provisioning_key;
 mod release;
 mod role;
+mod rollout;
 pub mod sign;
 mod time;
 mod token;
@@ -23,9 +24,10 @@ pub use name::{BadName, Name};
 pub use problem::Problem;
 pub use provisioning_key::{CreatedProvisioningKey, NewProvisioningKey, ProvisioningKey};
 pub use release::{
-    Invalidation, NewRelease, NewRoot, Release, ReleaseDocument, ReleaseState, Root,
+    DirectorKey, Invalidation, NewRelease, NewRoot, Release, ReleaseDocument, ReleaseState, Root,
 };
 pub use role::{BadScope, Role, Scope};
+pub use rollout::{NewRollout, NewWave, Rollout, RolloutOrder, RolloutPhase, Wave, WaveWho};
 pub use time::{BadTimestamp, Timestamp};
 pub use token::{CreatedToken, Login, Me, NewToken, Token};
 pub use user::{NewUser, User, UserPatch};

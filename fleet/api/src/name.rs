@@ -1,7 +1,7 @@
 //! Names that people choose for fleets, users and device types.
 //!
 //! A name is also a path segment, a registry repository component and an MQTT-safe word, so the
-//! narrowest of those grammars is the rule: `[a-z0-9]([a-z0-9-]*[a-z0-9])?`, at most 32 bytes.
+//! narrowest of those grammars is the rule: `[a-z0-9]([a-z0-9_-]*[a-z0-9])?`, at most 32 bytes.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 /// A checked name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String, example = "harbour", pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length = 32)]
+#[schema(value_type = String, example = "harbour", pattern = "^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$", max_length = 32)]
 pub struct Name(String);
 
 /// Why a name is refused.
@@ -31,11 +31,11 @@ impl TryFrom<String> for Name {
     type Error = BadName;
 
     fn try_from(text: String) -> Result<Self, BadName> {
-        let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte != b'-');
+        let edge = |byte: Option<u8>| byte.is_some_and(|byte| !matches!(byte, b'-' | b'_'));
         let bytes = text.as_bytes();
         let inner = bytes
             .iter()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
         let whole = inner && edge(bytes.first().copied()) && edge(bytes.last().copied());
         if whole && bytes.len() <= Self::MAX_LEN {
             Ok(Self(text))
@@ -67,7 +67,7 @@ impl std::fmt::Display for Name {
 
 impl std::fmt::Display for BadName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a name has 1 to 32 lower-case letters, digits or hyphens and neither begins nor ends with a hyphen")
+        f.write_str("a name has 1 to 32 lower-case letters, digits, hyphens or underscores and begins and ends with a letter or digit")
     }
 }
 

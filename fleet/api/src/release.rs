@@ -94,3 +94,10 @@ pub struct NewRoot {
     #[schema(max_length = 65_536)]
     pub document: String,
 }
+
+/// The key that the fleet's trust root has to name as director.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DirectorKey {
+    /// Ed25519, in hexadecimal.
+    pub public_key: String,
+}

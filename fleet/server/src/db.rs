@@ -5,14 +5,23 @@
 //! has one writer at a time anyway, so it gets one writing connection and no statement ever
 //! waits for a lock; every commit is synced, because what is acknowledged must survive a cut.
 
+pub(crate) mod assignments;
+pub(crate) mod blobs;
 pub(crate) mod changes;
+pub(crate) mod commands;
+pub(crate) mod devices;
 pub(crate) mod fleets;
+pub(crate) mod log_lines;
+pub(crate) mod manifests;
 pub(crate) mod members;
 mod migrations;
 pub(crate) mod provisioning_keys;
+pub(crate) mod releases;
+pub(crate) mod roots;
 pub(crate) mod tokens;
 mod tx;
 pub(crate) mod users;
+pub(crate) mod variables;
 
 use std::time::Duration;
 

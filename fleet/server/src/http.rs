@@ -3,22 +3,30 @@
 pub(crate) mod caller;
 mod changes;
 mod check;
+mod device;
+pub(crate) mod devices;
 pub(crate) mod extract;
 pub(crate) mod failure;
 mod fleets;
 mod health;
 pub(crate) mod listener;
+mod logs;
 mod members;
 mod page;
 pub(crate) mod peer;
 mod provisioning_keys;
+pub(crate) mod range;
+mod releases;
+mod rollouts;
+mod roots;
 mod tokens;
 mod users;
+mod variables;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -43,6 +51,23 @@ pub(crate) fn described() -> OpenApiRouter<App> {
         .routes(routes!(members::put, members::delete))
         .routes(routes!(provisioning_keys::list, provisioning_keys::create))
         .routes(routes!(provisioning_keys::revoke))
+        .routes(routes!(devices::list, devices::create))
+        .routes(routes!(devices::show, devices::update, devices::delete))
+        .routes(routes!(devices::pin))
+        .routes(routes!(devices::move_to))
+        .routes(routes!(devices::command))
+        .routes(routes!(logs::read))
+        .routes(routes!(roots::director_key))
+        .routes(routes!(roots::list, roots::create))
+        .routes(routes!(releases::list, releases::create))
+        .routes(routes!(releases::show))
+        .routes(routes!(releases::finalize))
+        .routes(routes!(releases::invalidate))
+        .routes(routes!(rollouts::plan, rollouts::show, rollouts::order))
+        .routes(routes!(variables::list, variables::put))
+        .routes(routes!(variables::delete))
+        .routes(routes!(variables::list_of_device, variables::put_of_device))
+        .routes(routes!(variables::delete_of_device))
         .routes(routes!(changes::of_server))
         .routes(routes!(changes::of_fleet))
         .routes(routes!(changes::events))
@@ -71,6 +96,8 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(|| async { Failure::not_found("resource") })
         .method_not_allowed_fallback(|| async { Failure::method_not_allowed() })
         .layer(DefaultBodyLimit::max(limit))
+        .merge(device::router())
+        .merge(crate::registry::router())
         .layer(middleware::from_fn_with_state(app.clone(), measure))
         .with_state(app)
 }
@@ -82,7 +109,15 @@ async fn measure(State(app): State<App>, request: Request, next: Next) -> Respon
         .get::<MatchedPath>()
         .map(|path| path.as_str().to_owned());
     let started = std::time::Instant::now();
-    let response = next.run(request).await;
+    let response = if request.method().is_safe() {
+        next.run(request).await
+    } else {
+        // What changes something is finished even if the caller hangs up in the middle: between
+        // a commit and what memory learns of it there must be no way out.
+        let work = tokio::spawn(next.run(request));
+        work.await
+            .unwrap_or_else(|error| Failure::internal(error).into_response())
+    };
     app.metrics.request(
         route.as_deref().unwrap_or("other"),
         response.status().as_u16(),

@@ -1,25 +1,37 @@
 #![doc = include_str!("../README.md")]
 
+mod blob;
+mod bus;
 mod certificate;
 mod clock;
 mod config;
 mod db;
+mod device;
+mod direct;
 mod folder;
 mod http;
+mod logs;
 mod metrics;
 mod openapi;
 mod people;
+mod registry;
+mod release;
+mod roster;
 mod secret;
 mod server;
+mod signer;
+mod specs;
+mod store;
 
+pub use bus::StartError as BusError;
 pub use certificate::CertificateError;
 pub use config::{Admin, Blobs, Config, ConfigError, Database, Https, Limits, Logs, Mqtt};
 pub use server::{Handle, Server, StartError, openapi_json};
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use lightship_api::{Event, Name};
-use tokio::sync::{Semaphore, broadcast};
+use lightship_api::{Event, LogLine, Name};
+use tokio::sync::{RwLock, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// What every request handler shares.
@@ -35,12 +47,37 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<(Name, Event)>,
     /// Wrong credentials, by where they come from.
     pub(crate) failures: http::peer::Rate,
+    /// Registrations, by where they come from.
+    pub(crate) registrations: http::peer::Rate,
     pub(crate) metrics: metrics::Metrics,
+    pub(crate) roster: roster::Roster,
+    pub(crate) directors: direct::Directors,
+    pub(crate) signer: signer::Signer,
+    pub(crate) store: store::Store,
+    pub(crate) uploads: registry::Uploads,
+    /// Held for writing while blobs are removed, for reading while they arrive.
+    pub(crate) collection: RwLock<()>,
+    /// Reports that wait to be stored.
+    pub(crate) reports: mpsc::Sender<device::Waiting>,
+    /// Log lines as they come.
+    pub(crate) log_lines: broadcast::Sender<LogLine>,
+    pub(crate) outbox: bus::Outbox,
+    bus: OnceLock<Arc<bus::Embedded>>,
     pub(crate) authority_pem: Arc<str>,
     /// Passwords hashed at the same time: each takes 19 MiB.
     pub(crate) hashing: Semaphore,
     /// Cancelled when the server is to stop.
     pub(crate) stop: CancellationToken,
+}
+
+impl App {
+    /// What carries messages to devices.
+    pub(crate) fn bus(&self) -> &dyn bus::Bus {
+        self.bus
+            .get()
+            .expect("it is started before anything is served")
+            .as_ref()
+    }
 }
 
 impl std::ops::Deref for App {

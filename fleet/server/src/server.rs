@@ -15,14 +15,19 @@ use crate::certificate::{Certificate, CertificateError};
 use crate::http::failure::Failure;
 use crate::http::listener::Incoming;
 use crate::http::peer::{Peer, Rate};
-use crate::{App, Config, Shared, clock, db, folder, http, metrics, openapi, secret};
+use crate::{
+    App, Config, Shared, bus, clock, db, device, direct, folder, http, logs, metrics, openapi,
+    registry, roster, secret, signer, store,
+};
 
 /// Events that a slow listener may fall behind.
 const EVENTS: usize = 4096;
 /// How long requests may take to finish after the server was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
-/// How often what has expired is cleared away.
-const SWEEP: Duration = Duration::from_secs(3600);
+/// How often it is stored when devices were last heard of, and looked for what has expired.
+const SWEEP: Duration = Duration::from_secs(300);
+/// How long what nothing needs is kept in the registry: longer than any push takes.
+const GRACE_OF_BLOBS: Duration = Duration::from_secs(24 * 3600);
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +54,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The MQTT broker does not start.
+    #[error(transparent)]
+    Bus(#[from] bus::StartError),
     /// The first administrator could not be made.
     #[error("first administrator: {0}")]
     Admin(String),
@@ -62,6 +70,7 @@ pub struct Handle {
     app: App,
     https: SocketAddr,
     http: Option<SocketAddr>,
+    mqtt: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -88,7 +97,19 @@ impl Server {
             .clone()
             .unwrap_or_else(|| sqlite_url(&config));
         let db = db::Db::open(&url, events.clone()).await?;
+        let (reports, waiting) = device::reports();
         let app = App(Arc::new(Shared {
+            signer: signer::Signer::keep(&config.data).map_err(data)?,
+            store: store::Store::open(&config).map_err(data)?,
+            uploads: registry::Uploads::open(&config.data).map_err(data)?,
+            registrations: Rate::new(config.limits.registrations_per_minute),
+            roster: roster::Roster::default(),
+            directors: direct::Directors::default(),
+            collection: tokio::sync::RwLock::new(()),
+            reports,
+            log_lines: logs::live(),
+            outbox: bus::Outbox::default(),
+            bus: std::sync::OnceLock::new(),
             db,
             secrets: secret::Secrets::new(&key),
             events,
@@ -102,7 +123,19 @@ impl Server {
         app.first_admin()
             .await
             .map_err(|failure| StartError::Admin(failure.text().to_owned()))?;
-        serve(app, &certificate).await
+        for credentials in db::devices::credentials(&app.db).await? {
+            app.roster.put(credentials);
+        }
+        let broker = bus::Embedded::start(&app, &app.config.data).await?;
+        let _ = app.bus.set(Arc::clone(&broker));
+        app.start_directors().await?;
+        let mut handle = serve(app.clone(), &certificate).await?;
+        handle.mqtt = broker.local();
+        handle
+            .tasks
+            .push(tokio::spawn(device::store_reports(app.clone(), waiting)));
+        handle.tasks.push(tokio::spawn(bus::run_outbox(app)));
+        Ok(handle)
     }
 }
 
@@ -141,10 +174,12 @@ async fn serve(app: App, certificate: &Certificate) -> Result<Handle, StartError
     };
     tasks.push(tokio::spawn(sweep(app.clone())));
     tracing::info!(%https, "serving");
+    let mqtt = SocketAddr::from(([0, 0, 0, 0], 0));
     Ok(Handle {
         app,
         https,
         http,
+        mqtt,
         tasks,
     })
 }
@@ -163,6 +198,9 @@ async fn sweep(app: App) {
 }
 
 async fn sweep_once(app: &App) -> Result<(), Failure> {
+    http::devices::flush_last_seen(app).await?;
+    app.sweep_logs().await?;
+    registry::collect(app, GRACE_OF_BLOBS).await?;
     let mut tx = app.db.write().await?;
     db::tokens::delete_expired(&mut tx, clock::now_ms()).await?;
     Ok(tx.commit().await?)
@@ -179,6 +217,22 @@ impl Handle {
     #[must_use]
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// Where MQTT is served without TLS.
+    #[must_use]
+    pub fn mqtt(&self) -> SocketAddr {
+        self.mqtt
+    }
+
+    /// Removes what the registry keeps and nothing has needed for `grace`; returns how many blobs.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub async fn collect(&self, grace: Duration) -> Result<u64, String> {
+        registry::collect(&self.app, grace)
+            .await
+            .map_err(|failure| failure.text().to_owned())
     }
 
     /// The URL people and devices use.
@@ -201,6 +255,15 @@ impl Handle {
             if tokio::time::timeout(GRACE, &mut task).await.is_err() {
                 task.abort();
             }
+        }
+        if let Some(broker) = self.app.bus.get() {
+            broker.stop().await;
+        }
+        if let Err(failure) = http::devices::flush_last_seen(&self.app).await {
+            tracing::warn!(
+                cause = failure.text(),
+                "storing when devices were last heard of"
+            );
         }
         self.app.db.close().await;
     }

@@ -8,7 +8,10 @@ use super::{Backend, Db, Error};
 use crate::clock;
 
 /// Every step, in order; the position is the version.
-const STEPS: [&str; 1] = [include_str!("migrations/1.sql")];
+const STEPS: [&str; 2] = [
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+];
 
 /// Runs the steps that have not run yet, all or none.
 pub(super) async fn run(db: &Db) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use lightship_api::{Name, ProvisioningKey};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Db, Error, Tx, count, maybe_time, time};
+use super::{Db, Error, Tx, count, maybe_time, parsed, time};
 
 fn key(row: &AnyRow) -> Result<ProvisioningKey, Error> {
     Ok(ProvisioningKey {
@@ -77,4 +77,42 @@ pub(crate) async fn revoke(
         .bind(fleet.as_str())
         .bind(id);
     Ok(query.execute(tx.on()).await?.rows_affected() == 1)
+}
+
+/// What a shown secret opens, whether or not it still works.
+pub(crate) struct Opened {
+    pub(crate) id: String,
+    pub(crate) fleet: Name,
+    /// Neither expired nor revoked; it may be used up.
+    pub(crate) valid: bool,
+}
+
+/// The key whose secret has this keyed hash.
+pub(crate) async fn open(
+    tx: &mut Tx<'_>,
+    secret: &str,
+    now_ms: i64,
+) -> Result<Option<Opened>, Error> {
+    let query = sqlx::query("SELECT * FROM provisioning_keys WHERE secret = $1").bind(secret);
+    let Some(row) = query.fetch_optional(tx.on()).await? else {
+        return Ok(None);
+    };
+    let (fleet, key) = (parsed(&row, "fleet")?, key(&row)?);
+    let valid = key.revoked_at.is_none() && key.expires_at.as_millis() > now_ms;
+    Ok(Some(Opened {
+        id: key.id,
+        fleet,
+        valid,
+    }))
+}
+
+/// Counts one use, unless the key is used up.
+pub(crate) async fn spend(tx: &mut Tx<'_>, id: &str) -> Result<bool, Error> {
+    let query = "UPDATE provisioning_keys SET uses = uses + 1 WHERE id = $1 AND uses < max_uses";
+    Ok(sqlx::query(query)
+        .bind(id)
+        .execute(tx.on())
+        .await?
+        .rows_affected()
+        == 1)
 }

@@ -47,6 +47,21 @@ impl Caller {
         }))
     }
 
+    /// Somebody who showed a password.
+    pub(crate) fn with_password(user: Name, admin: bool) -> Self {
+        let scope = if admin {
+            Scope::Admin
+        } else {
+            Scope::Everywhere(Role::Owner)
+        };
+        Self {
+            user,
+            admin,
+            scopes: vec![scope],
+            token: String::new(),
+        }
+    }
+
     /// How the caller is named in the record of changes.
     pub(crate) fn by(&self) -> String {
         format!("user:{}", self.user)

@@ -1,5 +1,7 @@
 //! Bounds on what people write, each refused with the field that breaks it.
 
+use std::collections::BTreeMap;
+
 use lightship_api::Timestamp;
 
 use super::failure::{Answer, Failure};
@@ -35,6 +37,23 @@ pub(crate) fn expiry(field: &str, at: Timestamp) -> Answer<()> {
     }
     if ahead > LONGEST_MS {
         return Err(Failure::invalid(field, "at most ten years from now"));
+    }
+    Ok(())
+}
+
+/// Tags of one device.
+const TAGS: usize = 32;
+/// Bytes of a tag's key, and of its value.
+const TAG_LEN: usize = 128;
+
+/// Not too many, not too long.
+pub(crate) fn tags(field: &str, tags: &BTreeMap<String, String>) -> Answer<()> {
+    if tags.len() > TAGS {
+        return Err(Failure::invalid(field, format!("at most {TAGS} tags")));
+    }
+    for (key, value) in tags {
+        text(&format!("{field}.{key}"), key, TAG_LEN)?;
+        text(&format!("{field}.{key}"), value, TAG_LEN)?;
     }
     Ok(())
 }

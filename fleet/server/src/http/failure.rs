@@ -121,6 +121,15 @@ impl Failure {
         Self::new(StatusCode::CONFLICT, "limit", "A limit is reached").detail(detail)
     }
 
+    /// A range outside of what there is.
+    pub(crate) fn range() -> Self {
+        Self::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "range",
+            "There is nothing in that range",
+        )
+    }
+
     /// Too often.
     pub(crate) fn too_often(retry_after_s: u32) -> Self {
         let mut failure = Self::new(
@@ -157,6 +166,11 @@ impl Failure {
     /// The HTTP status.
     pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.0.problem.status).expect("made from a status")
+    }
+
+    /// How long to wait, if it is only for a while.
+    pub(crate) fn retry_after_s(&self) -> Option<u32> {
+        self.0.retry_after_s
     }
 
     /// What happened, in words.

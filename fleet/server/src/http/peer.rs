@@ -86,6 +86,13 @@ impl Rate {
         self.with(peer, |bucket| bucket.left = (bucket.left - 1.0).max(0.0));
     }
 
+    /// Takes one out, or refuses.
+    pub(crate) fn take(&self, peer: &Peer) -> Answer<()> {
+        self.check(peer)?;
+        self.count(peer);
+        Ok(())
+    }
+
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -1,7 +1,14 @@
 //! The server as its peers see it: over the network, on both databases.
 #![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
 
+mod access;
+mod bus;
+mod crash;
+mod devices;
+mod gadget;
 mod openapi;
 mod people;
 mod postgres;
+mod publisher;
+mod registry;
 mod site;

@@ -134,6 +134,18 @@ fn client(server: &Handle) -> Client {
 }
 
 impl Person {
+    pub(crate) fn new(client: Client, url: String, token: Option<String>) -> Self {
+        Self { client, url, token }
+    }
+
+    /// The same, without the token.
+    pub(crate) fn anonymous(&self) -> Self {
+        Self {
+            token: None,
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url));
         match &self.token {

@@ -1,0 +1,278 @@
+//! The broker within this process: mqtt5 with every default that is not ours changed.
+//!
+//! It keeps nothing on disk. What must not be lost is in the database, and is sent again to
+//! whoever connects; a device keeps its own state and knows a message that it has had.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use lightship_core::id::Uuid;
+use mqtt5::QoS;
+use mqtt5::broker::config::{StorageBackend, TlsConfig};
+use mqtt5::broker::events::{
+    BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent,
+    PublishAction,
+};
+use mqtt5::broker::router::MessageRouter;
+use mqtt5::broker::server::BrokerShutdownHandle;
+use mqtt5::broker::{AuthProvider, AuthResult, BrokerConfig, MqttBroker};
+use mqtt5::packet::connect::ConnectPacket;
+use mqtt5::packet::publish::PublishPacket;
+use mqtt5::types::ReasonCode;
+use tokio::task::JoinHandle;
+
+use super::{Bus, Message, Sending, inbound, may_publish, may_subscribe};
+use crate::App;
+use crate::config::Mqtt;
+use crate::http::peer::Peer;
+
+/// Longest packet: a target with its topic and properties.
+const PACKET_BYTES: usize = 16 * 1024;
+/// Messages that wait for a device that is away.
+const QUEUED: usize = 32;
+/// How long the broker may take to listen, or to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Future<'a, T> = Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;
+
+/// Why the broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The broker itself says no.
+    #[error("MQTT broker: {0}")]
+    Broker(String),
+    /// It did not listen in time.
+    #[error("the MQTT broker does not listen")]
+    Silent,
+}
+
+/// The running broker.
+pub(crate) struct Embedded {
+    router: Arc<MessageRouter>,
+    stop: BrokerShutdownHandle,
+    task: Mutex<Option<JoinHandle<()>>>,
+    local: SocketAddr,
+}
+
+/// What the broker asks us; the app is there before the first device is.
+struct Host {
+    app: OnceLock<App>,
+    /// Devices whose target is retained in this broker.
+    pub(super) retained: Mutex<HashSet<Uuid>>,
+}
+
+impl Embedded {
+    /// Starts a broker that serves the app's devices.
+    pub(crate) async fn start(app: &App, data: &Path) -> Result<Arc<Self>, StartError> {
+        let host = Arc::new(Host {
+            app: OnceLock::new(),
+            retained: Mutex::default(),
+        });
+        let config = config(&app.config.mqtt, data, Arc::clone(&host));
+        let failed = |error: mqtt5::MqttError| StartError::Broker(error.to_string());
+        let broker = MqttBroker::with_config(config).await.map_err(failed)?;
+        let mut broker = broker.with_auth_provider(Arc::clone(&host) as Arc<dyn AuthProvider>);
+        let (stop, router, mut ready) = (
+            broker.shutdown_handle(),
+            broker.router(),
+            broker.ready_receiver(),
+        );
+        let local = broker.local_addr().ok_or(StartError::Silent)?;
+        let _ = host.app.set(app.clone());
+        let task = tokio::spawn(async move {
+            if let Err(error) = broker.run().await {
+                tracing::error!(%error, "the MQTT broker ended");
+            }
+        });
+        let listening = tokio::time::timeout(PATIENCE, ready.wait_for(|ready| *ready)).await;
+        if !matches!(listening, Ok(Ok(_))) {
+            return Err(StartError::Silent);
+        }
+        Ok(Arc::new(Self {
+            router,
+            stop,
+            task: Mutex::new(Some(task)),
+            local,
+        }))
+    }
+
+    /// Where it listens without TLS.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Says goodbye to all devices.
+    pub(crate) async fn stop(&self) {
+        self.stop.shutdown();
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(mut task) = task
+            && tokio::time::timeout(PATIENCE, &mut task).await.is_err()
+        {
+            task.abort();
+        }
+    }
+}
+
+fn config(mqtt: &Mqtt, data: &Path, host: Arc<Host>) -> BrokerConfig {
+    let mut config = BrokerConfig {
+        bind_addresses: vec![mqtt.listen],
+        max_clients: mqtt.max_clients,
+        max_packet_size: PACKET_BYTES,
+        session_expiry_interval: Duration::from_secs(
+            lightship_link::limits::SESSION_EXPIRY_S.into(),
+        ),
+        maximum_qos: 1,
+        topic_alias_maximum: 0,
+        wildcard_subscription_available: false,
+        shared_subscription_available: false,
+        subscription_identifier_available: false,
+        max_subscriptions_per_client: super::SUBSCRIBES.len(),
+        sys_topics_enabled: false,
+        event_handler: Some(host),
+        ..BrokerConfig::default()
+    };
+    // Without password files the broker insists on this; our provider takes the place of the
+    // default one and refuses whoever has no key.
+    config.auth_config.allow_anonymous = true;
+    // Its lock-out counts addresses, and a whole fleet may be behind one; ours counts them too, and lets go.
+    config.auth_config.rate_limit.enabled = false;
+    config.storage_config.backend = StorageBackend::Memory;
+    config.storage_config.enable_persistence = true;
+    config.storage_config.max_queued_messages_per_client = QUEUED;
+    config.storage_config.max_queued_bytes_per_client = QUEUED * PACKET_BYTES;
+    if let Some(address) = mqtt.tls_listen {
+        let tls = TlsConfig::new(data.join("tls.pem"), data.join("tls.key"));
+        config.tls_config = Some(tls.with_bind_address(address));
+    }
+    config
+}
+
+impl Bus for Embedded {
+    fn send(&self, message: Message) -> Sending<'_> {
+        Box::pin(async move {
+            let mut packet = PublishPacket::new(message.topic, message.payload, QoS::AtLeastOnce)
+                .with_retain(message.retain);
+            if let Some(seconds) = message.expiry_s {
+                packet = packet.with_message_expiry_interval(seconds);
+            }
+            if let Some(correlation) = message.correlation {
+                packet = packet.with_correlation_data(correlation);
+            }
+            self.router.route_message(&packet, None).await;
+        })
+    }
+
+    fn disconnect<'a>(&'a self, device: &'a Uuid) -> Sending<'a> {
+        Box::pin(async move { self.router.disconnect_client(&device.to_text()).await })
+    }
+}
+
+impl Host {
+    fn device(&self, client: &str) -> Option<(&App, Arc<crate::roster::Known>)> {
+        let app = self.app.get()?;
+        Some((app, app.roster.find(&client.parse().ok()?)?))
+    }
+}
+
+impl AuthProvider for Host {
+    fn authenticate<'a>(
+        &'a self,
+        connect: &'a ConnectPacket,
+        from: SocketAddr,
+    ) -> Future<'a, mqtt5::Result<AuthResult>> {
+        Box::pin(async move {
+            let Some(app) = self.app.get() else {
+                return Ok(AuthResult::fail(ReasonCode::ServerUnavailable));
+            };
+            let peer = Peer::from(from.ip());
+            if app.failures.check(&peer).is_err() {
+                return Ok(AuthResult::fail(ReasonCode::ConnectionRateExceeded));
+            }
+            let user = connect.username.as_deref().unwrap_or_default();
+            let password = connect
+                .password
+                .as_deref()
+                .and_then(|password| std::str::from_utf8(password).ok());
+            let known = match password {
+                Some(password) if user == connect.client_id => {
+                    app.authenticate(user, password).await
+                }
+                _ => Ok(None),
+            };
+            Ok(match known {
+                Ok(Some(_)) => AuthResult::success_with_user(user),
+                Ok(None) => {
+                    app.failures.count(&peer);
+                    app.metrics
+                        .refused_devices
+                        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    AuthResult::fail(ReasonCode::BadUsernameOrPassword)
+                }
+                Err(_) => AuthResult::fail(ReasonCode::ServerUnavailable),
+            })
+        })
+    }
+
+    fn authorize_publish<'a>(
+        &'a self,
+        client: &str,
+        user: Option<&'a str>,
+        topic: &'a str,
+    ) -> Future<'a, bool> {
+        let allowed = user.is_some_and(|user| user == client && may_publish(topic, user));
+        Box::pin(async move { allowed })
+    }
+
+    fn authorize_subscribe<'a>(
+        &'a self,
+        client: &str,
+        user: Option<&'a str>,
+        filter: &'a str,
+    ) -> Future<'a, bool> {
+        let allowed = user.is_some_and(|user| user == client && may_subscribe(filter, user));
+        Box::pin(async move { allowed })
+    }
+}
+
+impl BrokerEventHandler for Host {
+    fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Future<'a, ()> {
+        Box::pin(async move {
+            let Some((app, known)) = self.device(&event.client_id) else {
+                return;
+            };
+            let first = self
+                .retained
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(known.uuid);
+            inbound::came(app, &known, first);
+        })
+    }
+
+    fn on_client_publish<'a>(&'a self, event: ClientPublishEvent) -> Future<'a, PublishAction> {
+        Box::pin(async move {
+            if let Some((app, known)) = self.device(&event.client_id) {
+                let correlation = event.correlation_data.as_deref();
+                inbound::heard(app, &known, &event.topic, &event.payload, correlation).await;
+            }
+            // Whatever devices send is for us; no message goes from one client to another.
+            PublishAction::Handled
+        })
+    }
+
+    fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Future<'a, ()> {
+        Box::pin(async move {
+            if let Some((app, known)) = self.device(&event.client_id) {
+                inbound::went(app, &known);
+            }
+        })
+    }
+}

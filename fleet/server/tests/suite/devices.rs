@@ -1,0 +1,327 @@
+//! Devices: how they come in, what they are told, how their keys change.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use lightship_core::id::{ApiKey, Digest, Uuid};
+use lightship_core::trust::{Compact, Envelope, Trust, TrustState};
+use lightship_core::wire::NewKey;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::gadget::{Gadget, provisioning_key, report};
+use crate::publisher::Publisher;
+use crate::site::{Person, Site, on_both_databases};
+
+async fn fleet(site: &Site, name: &str) -> Person {
+    let admin = site.admin().await;
+    admin
+        .ok(Method::POST, "/api/v1/fleets", Some(json!({"name": name})))
+        .await;
+    admin
+}
+
+async fn refusal(gadget: &Gadget, key: &str) -> (u16, String) {
+    let answer = gadget.register(key).await;
+    let status = answer.status().as_u16();
+    let problem: Value = answer.json().await.unwrap();
+    (
+        status,
+        problem["refused"]["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+    )
+}
+
+/// What a device concludes from a target, by the core's own judgement.
+fn judged(
+    publisher: &Publisher,
+    uuid: Uuid,
+    told: &Value,
+    state: Option<TrustState>,
+) -> (u64, Digest, TrustState) {
+    let bytes = |name: &str| {
+        STANDARD
+            .decode(told["target"][name].as_str().unwrap())
+            .unwrap()
+    };
+    let (assignment, release) = (bytes("assignment"), bytes("release"));
+    let state = state.unwrap_or_else(|| TrustState::new(publisher.root.clone()));
+    let (product, device_type) = (publisher.fleet.parse().unwrap(), "board".parse().unwrap());
+    let trust = Trust {
+        codec: Compact,
+        device: uuid,
+        product: &product,
+        device_type: &device_type,
+        state: &state,
+        clock: None,
+    };
+    let accepted = trust.accept_target::<4>(&assignment, &release).unwrap();
+    (
+        accepted.state.counter,
+        Digest::of(Envelope::open(&release).unwrap().payload),
+        accepted.state,
+    )
+}
+
+on_both_databases! {
+    async fn registering_twice_is_as_good_as_once(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        assert_eq!(gadget.register(&key).await.status(), 200, "although the key is used up");
+        site.restart().await;
+        assert_eq!(gadget.at(&site).register(&key).await.status(), 200);
+        let keys = site.admin().await.ok(Method::GET, "/api/v1/fleets/harbour/provisioning-keys", None).await;
+        assert_eq!(keys[0]["uses"], 1);
+        assert_eq!(gadget.at(&site).poll("root=1&command=0", "", 0).await.0, 304);
+    }
+
+    async fn a_provisioning_key_lets_in_as_many_as_it_says_while_it_lasts(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let bad = (403, "bad_provisioning_key".to_owned());
+        assert_eq!(refusal(&Gadget::new(&site, 9), &"00".repeat(32)).await, bad);
+        Gadget::registered(&site, 1, &key).await;
+        assert_eq!(refusal(&Gadget::new(&site, 2), &key).await, bad);
+        let key = provisioning_key(&admin, "harbour", 5).await;
+        let keys = admin.ok(Method::GET, "/api/v1/fleets/harbour/provisioning-keys", None).await;
+        let id = keys.as_array().unwrap().iter().find(|key| key["max_uses"] == 5).unwrap()["id"].as_str().unwrap();
+        admin.ok(Method::DELETE, &format!("/api/v1/fleets/harbour/provisioning-keys/{id}"), None).await;
+        assert_eq!(refusal(&Gadget::new(&site, 2), &key).await, bad);
+    }
+
+    async fn an_identity_is_taken_by_whoever_came_first(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        fleet(&site, "ferry").await;
+        let (here, there) = (provisioning_key(&admin, "harbour", 9).await, provisioning_key(&admin, "ferry", 9).await);
+        let first = Gadget::registered(&site, 1, &here).await;
+        let thief = Gadget { key: ApiKey([7; 32]), ..first.clone() };
+        assert_eq!(refusal(&thief, &here).await, (409, "identity_taken".to_owned()));
+        let elsewhere = refusal(&thief, &there).await;
+        assert_eq!(elsewhere, (403, "bad_provisioning_key".to_owned()), "another fleet's device is not spoken of");
+        assert_eq!(first.poll("root=1", "", 0).await.0, 304);
+        assert_eq!(thief.poll("root=1", "", 0).await.0, 401);
+    }
+
+    async fn a_device_that_was_entered_before_keeps_its_name(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let gadget = Gadget::new(&site, 1);
+        let new = json!({"uuid": gadget.uuid.to_string(), "name": "crane 3", "device_type": "board", "tags": {"quay": "7"}});
+        admin.ok(Method::POST, "/api/v1/fleets/harbour/devices", Some(new)).await;
+        assert_eq!(gadget.register(&key).await.status(), 200);
+        let shown = admin.ok(Method::GET, &format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid), None).await;
+        assert_eq!((shown["name"].as_str(), shown["tags"]["quay"].as_str()), (Some("crane 3"), Some("7")));
+        assert!(shown["registered_at"].is_string());
+    }
+
+    async fn the_old_key_is_good_until_the_new_one_was_used_once(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let old = Gadget::registered(&site, 1, &key).await;
+        let new = Gadget { key: ApiKey([9; 32]), ..old.clone() };
+        assert_eq!(new.poll("", "", 0).await.0, 401);
+        let accepted: Value = old.propose(NewKey::Api(new.key)).await.json().await.unwrap();
+        assert_eq!(accepted["key_accepted"]["kind"], "api");
+        assert_eq!(old.poll("", "", 0).await.0, 304);
+        site.restart().await;
+        let (old, new) = (old.at(&site), new.at(&site));
+        assert_eq!(old.poll("", "", 0).await.0, 304, "a restart between the two changes nothing");
+        assert_eq!(new.poll("", "", 0).await.0, 304);
+        assert_eq!(old.poll("", "", 0).await.0, 401);
+        site.restart().await;
+        assert_eq!(old.at(&site).poll("", "", 0).await.0, 401);
+        assert_eq!(new.at(&site).poll("", "", 0).await.0, 304);
+    }
+
+    async fn a_release_reaches_the_device_that_waits_and_the_device_believes_it(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let publisher = Publisher::of(&admin, "harbour").await;
+        publisher.upload_root(&admin).await;
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        let (waiting, release) = tokio::join!(gadget.poll("root=1", "", 60), publisher.push(&admin, "1.0.0", b"image one", false));
+        let (status, tag, told) = waiting;
+        assert_eq!((status, release["number"].as_u64()), (200, Some(1)));
+        let (counter, digest, state) = judged(&publisher, gadget.uuid, &told, None);
+        assert_eq!(tag, format!("\"{counter}\""));
+        assert_eq!(release["documents"][0]["digest"], digest.to_string());
+        assert_eq!(gadget.poll("root=1", &tag, 0).await.0, 304, "it has had that");
+        assert_eq!(gadget.report(&report(counter, Some(digest))).await, 204);
+        let shown = admin.ok(Method::GET, &format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid), None).await;
+        assert_eq!((shown["state"].as_str(), shown["target"].as_u64()), (Some("committed"), Some(1)));
+        publisher.push(&admin, "1.1.0", b"image two", false).await;
+        site.restart().await;
+        let (status, _, told) = gadget.at(&site).poll("root=1", &tag, 0).await;
+        assert_eq!(status, 200);
+        let (next, digest, _) = judged(&publisher, gadget.uuid, &told, Some(state));
+        assert!(next > counter);
+        let image = gadget.at(&site).request(Method::GET, &format!("blobs/{}", Digest::of(b"image two")));
+        let part = image.header("range", "bytes=6-").send().await.unwrap();
+        assert_eq!((part.status().as_u16(), part.bytes().await.unwrap().as_ref()), (206, b"two".as_ref()));
+        assert_ne!(release["documents"][0]["digest"], digest.to_string());
+    }
+
+    async fn a_pinned_device_stays_and_a_draft_goes_to_no_other(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let publisher = Publisher::of(&admin, "harbour").await;
+        publisher.upload_root(&admin).await;
+        let key = provisioning_key(&admin, "harbour", 2).await;
+        let (one, two) = (Gadget::registered(&site, 1, &key).await, Gadget::registered(&site, 2, &key).await);
+        publisher.push(&admin, "1.0.0", b"image one", false).await;
+        publisher.push(&admin, "2.0.0", b"image two", true).await;
+        let device = |gadget: &Gadget| format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid);
+        admin.ok(Method::PUT, &format!("{}/pin", device(&one)), Some(json!({"release": 2}))).await;
+        assert_eq!(admin.ok(Method::GET, &device(&one), None).await["target"], 2);
+        assert_eq!(admin.ok(Method::GET, &device(&two), None).await["target"], 1);
+        let why = json!({"reason": "it eats batteries"});
+        admin.ok(Method::POST, "/api/v1/fleets/harbour/releases/2/invalidate", Some(why)).await;
+        let shown = admin.ok(Method::GET, "/api/v1/fleets/harbour/releases/2", None).await;
+        assert_eq!((shown["state"].as_str(), shown["reason"].as_str()), (Some("invalid"), Some("it eats batteries")));
+        assert_eq!(admin.status(Method::POST, "/api/v1/fleets/harbour/releases/2/finalize", None).await, 409);
+    }
+
+    async fn a_release_that_a_device_would_refuse_is_refused_before_it_is_stored(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let mut publisher = Publisher::of(&admin, "harbour").await;
+        let path = "/api/v1/fleets/harbour/releases";
+        let body = |document: &[u8]| Some(json!({"documents": [STANDARD.encode(document)]}));
+        let unsigned = publisher.firmware("1.0.0", b"image", "board");
+        assert_eq!(admin.refused(Method::POST, path, body(&unsigned)).await.0, 409, "without a root");
+        publisher.upload_root(&admin).await;
+        let (_, problem) = admin.refused(Method::POST, path, body(&unsigned)).await;
+        assert!(problem["detail"].as_str().unwrap().contains("was not uploaded"), "{problem}");
+        let mut forged = unsigned.clone();
+        *forged.last_mut().unwrap() ^= 1;
+        let (_, problem) = admin.refused(Method::POST, path, body(&forged)).await;
+        assert!(problem["detail"].as_str().unwrap().contains("UnderThreshold"), "{problem}");
+        publisher.fleet = "ferry".to_owned();
+        let other = publisher.firmware("1.0.0", b"image", "board");
+        let (_, problem) = admin.refused(Method::POST, path, body(&other)).await;
+        assert!(problem["detail"].as_str().unwrap().contains("not of this fleet"), "{problem}");
+        assert_eq!(admin.ok(Method::GET, path, None).await, json!([]));
+    }
+
+    async fn roots_go_up_one_by_one_and_devices_hear_of_the_next(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let mut publisher = Publisher::of(&admin, "harbour").await;
+        publisher.upload_root(&admin).await;
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        assert_eq!(gadget.poll("root=1", "", 0).await.0, 304);
+        publisher.next_root();
+        publisher.upload_root(&admin).await;
+        let again = json!({"document": STANDARD.encode(&publisher.root_document)});
+        let (status, problem) = admin.refused(Method::POST, "/api/v1/fleets/harbour/roots", Some(again)).await;
+        assert_eq!((status.as_u16(), problem["field"].as_str()), (422, Some("document")));
+        let (status, tag, told) = gadget.poll("root=1", "", 0).await;
+        assert_eq!((status, tag.as_str()), (200, "\"root-2\""));
+        assert_eq!(told["root"]["document"], STANDARD.encode(&publisher.root_document));
+        assert_eq!(gadget.poll("root=2", "", 0).await.0, 304);
+    }
+
+    async fn a_command_is_told_until_it_is_acknowledged(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        let path = format!("/api/v1/fleets/harbour/devices/{}/commands", gadget.uuid);
+        admin.ok(Method::POST, &path, Some(json!({"command": "identify"}))).await;
+        admin.ok(Method::POST, &path, Some(json!({"command": "reboot"}))).await;
+        let (status, tag, told) = gadget.poll("command=0", "", 0).await;
+        assert_eq!((status, tag.as_str(), told["command"]["order"].as_str()), (200, "\"command-1\"", Some("identify")));
+        site.restart().await;
+        let gadget = gadget.at(&site);
+        assert_eq!(gadget.poll("command=1", "", 0).await.2["command"]["order"], "reboot");
+        assert_eq!(gadget.poll("command=2", "", 0).await.0, 304);
+        assert_eq!(site.admin().await.status(Method::POST, &path, Some(json!({"command": "explode"}))).await, 422);
+    }
+
+    async fn logs_are_stored_and_followed(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        let send = async |text: &str| {
+            let request = gadget.request(Method::POST, "logs").header("content-type", "application/x-ndjson");
+            request.body(text.to_owned()).send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(send("{\"service\":\"web\",\"line\":\"one\"}\n{\"service\":\"db\",\"stream\":\"err\",\"line\":\"two\"}\n").await, 204);
+        assert_eq!(send("{\"service\":\"../web\",\"line\":\"one\"}").await, 422);
+        let path = format!("/api/v1/fleets/harbour/devices/{}/logs", gadget.uuid);
+        let lines = admin.ok(Method::GET, &path, None).await;
+        let told: Vec<_> = lines.as_array().unwrap().iter().map(|line| line["line"].as_str().unwrap()).collect();
+        assert_eq!(told, ["one", "two"]);
+        let mut follow = admin.request(Method::GET, &format!("{path}?follow=true&service=db")).send().await.unwrap();
+        send("{\"service\":\"db\",\"line\":\"three\"}").await;
+        let mut heard = String::new();
+        while !heard.contains("three") {
+            heard += std::str::from_utf8(&follow.chunk().await.unwrap().unwrap()).unwrap();
+        }
+        assert!(heard.contains("two") && !heard.contains("one"), "{heard}");
+    }
+
+    async fn health_is_shown_with_the_device(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        let health = json!({"inventory": {"architecture": "arm64", "memory_bytes": 1024}, "metrics": {"cpu_permille": 250, "temperature_millicelsius": -4000}});
+        assert_eq!(gadget.request(Method::POST, "health").json(&health).send().await.unwrap().status(), 204);
+        let shown = admin.ok(Method::GET, &format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid), None).await;
+        assert_eq!((&shown["inventory"]["architecture"], &shown["metrics"]["temperature_millicelsius"]), (&json!("arm64"), &json!(-4000)));
+        assert_eq!(shown["online"], true);
+    }
+
+    async fn a_removed_device_is_nobody(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let key = provisioning_key(&admin, "harbour", 2).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        let path = format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid);
+        assert_eq!(admin.status(Method::DELETE, "/api/v1/fleets/harbour", None).await, 409, "devices are in it");
+        admin.ok(Method::DELETE, &path, None).await;
+        assert_eq!(gadget.poll("", "", 0).await.0, 401);
+        assert_eq!(admin.status(Method::GET, &path, None).await, 404);
+        assert_eq!(gadget.register(&key).await.status(), 200, "it may come again");
+    }
+
+    async fn variables_are_set_listed_and_never_recorded(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let path = "/api/v1/fleets/harbour/variables";
+        let variable = json!({"name": "TOKEN", "kind": "environment", "service": "web", "value": "s3cret"});
+        admin.ok(Method::PUT, path, Some(variable.clone())).await;
+        assert_eq!(admin.ok(Method::GET, path, None).await, json!([variable]));
+        let changes = admin.ok(Method::GET, "/api/v1/fleets/harbour/changes", None).await;
+        assert!(changes.to_string().contains("variable.set") && !changes.to_string().contains("s3cret"));
+        let bad = json!({"name": "1X", "value": ""});
+        assert_eq!(admin.refused(Method::PUT, path, Some(bad)).await.1["field"], "name");
+        assert_eq!(admin.status(Method::DELETE, &format!("{path}/TOKEN"), None).await, 404, "of another service");
+        admin.ok(Method::DELETE, &format!("{path}/TOKEN?service=web"), None).await;
+    }
+
+    async fn a_roll_out_goes_wave_by_wave_and_a_person_can_stop_it(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let publisher = Publisher::of(&admin, "harbour").await;
+        publisher.upload_root(&admin).await;
+        let key = provisioning_key(&admin, "harbour", 2).await;
+        let (one, two) = (Gadget::registered(&site, 1, &key).await, Gadget::registered(&site, 2, &key).await);
+        let tag = json!({"tags": {"ring": "canary"}});
+        admin.ok(Method::PATCH, &format!("/api/v1/fleets/harbour/devices/{}", one.uuid), Some(tag)).await;
+        publisher.push(&admin, "1.0.0", b"image one", true).await;
+        let path = "/api/v1/fleets/harbour/releases/1/rollout";
+        let bad = json!({"waves": [{"who": {"by": "percent", "percent": 50}}]});
+        assert_eq!(admin.refused(Method::PUT, path, Some(bad)).await.1["field"], "waves");
+        let plan = json!({"waves": [{"who": {"by": "tag", "key": "ring", "value": "canary"}, "soak_s": 86400}, {"who": {"by": "percent", "percent": 100}}]});
+        admin.ok(Method::PUT, path, Some(plan)).await;
+        admin.ok(Method::POST, "/api/v1/fleets/harbour/releases/1/finalize", None).await;
+        assert_eq!(one.poll("", "", 0).await.0, 200);
+        assert_eq!(two.poll("", "", 0).await.0, 304);
+        let shown = admin.ok(Method::GET, path, None).await;
+        assert_eq!((&shown["phase"], &shown["waves"][0]["told"], &shown["waves"][1]["waiting"]), (&json!("running"), &json!(1), &json!(1)));
+        assert_eq!(admin.ok(Method::POST, path, Some(json!({"order": "pause"}))).await["phase"], "paused");
+        site.restart().await;
+        let admin = site.admin().await;
+        assert_eq!(admin.ok(Method::GET, path, None).await["phase"], "paused");
+        admin.ok(Method::POST, path, Some(json!({"order": "resume"}))).await;
+        admin.ok(Method::POST, path, Some(json!({"order": "advance"}))).await;
+        assert_eq!(two.at(&site).poll("", "", 0).await.0, 200);
+    }
+}
