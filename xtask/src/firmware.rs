@@ -1,4 +1,4 @@
-//! `cargo xtask firmware <board>`: builds the bootloader and the programs of a board.
+//! `cargo xtask firmware <board>`: builds the programs of a board, its bootloader among them.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,14 +33,10 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds every board and the bootloader; each folder is one check.
+/// Builds every board, its bootloader included; each board is one check.
 pub(crate) fn check(step: &mut Step, root: &Path) -> Result<()> {
-    let folders = workspace::apart(root)?;
-    let folders = folders
-        .iter()
-        .filter(|folder| folder.starts_with("platforms/mcu/"));
-    for folder in folders {
-        step.check(folder, build(root, folder));
+    for board in boards(root)? {
+        step.check(&board, build(root, &format!("{BOARDS}/{board}")));
     }
     Ok(())
 }
