@@ -10,7 +10,7 @@ use lightship_spec::settings::{self, ResolvedFile};
 
 use super::Error;
 use super::image::{Execution, Healthcheck};
-use super::runtime::{Capabilities, File, is_limit};
+use super::runtime::{Capabilities, DeviceRule, File, MAX_RULES, is_limit};
 
 /// What this device lets containers do beyond the ordinary.
 #[derive(Clone, Debug, Default)]
@@ -117,11 +117,15 @@ fn check(spec: &ContainerSpec, allowances: &Allowances) -> Result<(), Error> {
         let why = "needs `privileged` to be allowed in the device's configuration";
         return Err(Error::refused("security", why));
     }
-    if !spec.device_rules.is_empty() && super::runtime::is_unified() && !spec.security.privileged {
+    if spec.device_rules.len() > MAX_RULES {
         return Err(Error::refused(
             "device_rules",
-            "this engine enforces them with cgroup v1 only; list the devices, or ask for `privileged`",
+            format!("at most {MAX_RULES} are allowed"),
         ));
+    }
+    for rule in &spec.device_rules {
+        rule.parse::<DeviceRule>()
+            .map_err(|why| Error::refused("device_rules", why))?;
     }
     for (name, limit) in &spec.ulimits {
         if !is_limit(name, limit) {
@@ -402,6 +406,7 @@ mod tests {
             ),
             (r#","stop_signal":"SIGFOO""#, "stop_signal"),
             (r#","features":["dbus"]"#, "features"),
+            (r#","device_rules":["c 1:3"]"#, "device_rules"),
             (r#","working_dir":"here""#, "working_dir"),
         ] {
             match try_spec(rest) {

@@ -5,6 +5,7 @@ mod bundle;
 mod capabilities;
 mod cgroup;
 mod child;
+mod devices;
 mod exec;
 mod log;
 mod network;
@@ -25,8 +26,9 @@ pub use supervisor::{Exit, Phase, Verdict};
 
 pub(crate) use bundle::{Bundle, File};
 pub(crate) use capabilities::Capabilities;
-pub(crate) use cgroup::{Cgroup, is_unified};
+pub(crate) use cgroup::Cgroup;
 pub(crate) use child::is_limit;
+pub(crate) use devices::{DeviceRule, MAX_RULES};
 pub(crate) use network::{Plan, ledger, link, nftables};
 pub(crate) use shim::{STOP, terminal};
 pub(crate) use state::is_alive;

@@ -483,3 +483,30 @@ fn what_containers_held_that_died_without_a_daemon_is_given_back() {
         device.engine.remove(&dead).await.unwrap();
     });
 }
+
+#[test]
+fn listed_devices_open_and_rules_let_a_container_make_its_own() {
+    if !std::path::Path::new("/dev/fuse").exists() {
+        eprintln!("SKIPPED: this machine has no /dev/fuse to lend to a container");
+        return;
+    }
+    on_device(async |device| {
+        let open = "(: < /dev/own) 2>/dev/null && echo open || echo closed";
+        let listed = r#","devices":[{"host":"/dev/fuse","container":"/dev/own"}]"#;
+        assert_eq!(device.say(open, listed).await, "open\n");
+        let make = format!(
+            "mknod /dev/own c 10 229; {open}; mknod /tmp/own c 10 229; (: < /tmp/own) 2>/dev/null || echo nodev"
+        );
+        let said = device
+            .say(&make, r#","device_rules":["c 10:229 rwm"]"#)
+            .await;
+        assert!(
+            said.starts_with("open\n") && said.ends_with("nodev\n"),
+            "{said}"
+        );
+        let said = device
+            .say(&make, r#","device_rules":["c 10:228 rwm"]"#)
+            .await;
+        assert!(said.starts_with("closed\n"), "{said}");
+    });
+}

@@ -1,6 +1,7 @@
 //! Downloads one layer: resumed where it stopped, checked against its length and digest.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_RANGE;
@@ -56,7 +57,7 @@ impl Registries {
         tally: &Tally,
     ) -> Result<Partial, Error> {
         let (store, digest, size) = (store.clone(), layer.digest, layer.size);
-        let mut partial = blocking(move || {
+        let partial = blocking(move || {
             let mut partial = store.partial(&digest).doing("opening a download")?;
             if partial.length() > size {
                 partial.restart().doing("restarting a download")?;
@@ -64,20 +65,21 @@ impl Registries {
             Ok(partial)
         })
         .await?;
+        let partial = Sink(Arc::new(Mutex::new(partial)));
         tally.add(partial.length());
         let mut resumed = partial.length() > 0;
         let mut barren = 0;
         for _ in 0..MAX_TRIES {
             let before = partial.length();
-            let outcome = self.go_on(&mut partial, from, layer, tally).await;
+            let outcome = self.go_on(&partial, from, layer, tally).await;
             match outcome {
-                Ok(()) if partial.is_whole() => return Ok(partial),
+                Ok(()) if partial.is_whole() => return Ok(partial.into_partial()),
                 // What an earlier run left may have been damaged: once more from the start.
                 Ok(()) if resumed => {
                     resumed = false;
-                    partial.restart().doing("restarting a download")?;
+                    partial.restart()?;
                 }
-                Ok(()) => return Err(lied(partial, layer, "other bytes")),
+                Ok(()) => return Err(lied(partial.into_partial(), layer, "other bytes")),
                 Err(Error::Network {
                     retry_after_s: None,
                     ..
@@ -100,7 +102,7 @@ impl Registries {
     /// One connection: from where the download stands to the layer's length.
     async fn go_on(
         &self,
-        partial: &mut Partial,
+        partial: &Sink,
         from: &Reference,
         layer: &Descriptor,
         tally: &Tally,
@@ -122,7 +124,7 @@ impl Registries {
                 });
             }
         } else if partial.length() > 0 {
-            partial.restart().doing("restarting a download")?;
+            partial.restart()?;
         }
         let mut gathered = Vec::with_capacity(WRITE_BYTES);
         loop {
@@ -130,7 +132,7 @@ impl Registries {
             let ended = !matches!(chunk, Ok(Some(_)));
             if let Ok(Some(chunk)) = &chunk {
                 if partial.length() + (gathered.len() + chunk.len()) as u64 > layer.size {
-                    partial.restart().doing("restarting a download")?;
+                    partial.restart()?;
                     let found = format!("more than its {} bytes", layer.size);
                     return Err(Error::DigestMismatch {
                         wanted: layer.digest,
@@ -140,10 +142,8 @@ impl Registries {
                 gathered.extend_from_slice(chunk);
             }
             if gathered.len() >= WRITE_BYTES || ended {
-                tokio::task::yield_now().await;
-                partial.write(&gathered).doing("writing a download")?;
                 tally.add(gathered.len() as u64);
-                gathered.clear();
+                gathered = partial.write(gathered).await?;
             }
             match chunk {
                 Ok(Some(_)) => {}
@@ -154,7 +154,45 @@ impl Registries {
     }
 }
 
-fn ended_at(partial: &Partial, layer: &Descriptor, host: &str) -> Result<(), Error> {
+/// A download that is written where waiting for the disk keeps nobody else from working.
+struct Sink(Arc<Mutex<Partial>>);
+
+impl Sink {
+    fn length(&self) -> u64 {
+        self.held().length()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.held().is_whole()
+    }
+
+    fn restart(&self) -> Result<(), Error> {
+        self.held().restart().doing("restarting a download")
+    }
+
+    /// Writes, and gives the emptied buffer back.
+    async fn write(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let partial = Arc::clone(&self.0);
+        blocking(move || {
+            let mut partial = partial.lock().unwrap_or_else(PoisonError::into_inner);
+            partial.write(&bytes).doing("writing a download")?;
+            bytes.clear();
+            Ok(bytes)
+        })
+        .await
+    }
+
+    fn into_partial(self) -> Partial {
+        let partial = Arc::into_inner(self.0).expect("every write was waited for");
+        partial.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Partial> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn ended_at(partial: &Sink, layer: &Descriptor, host: &str) -> Result<(), Error> {
     if partial.length() < layer.size {
         let why = format!(
             "breaks off after {} of {} bytes",

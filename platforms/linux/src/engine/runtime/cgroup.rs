@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use lightship_spec::container::{ContainerSpec, Limits};
 
+use super::devices::{self, DeviceRule};
+use super::sys;
+
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// All containers are below this.
@@ -19,22 +22,6 @@ const CPU_PERIOD_US: u64 = 100_000;
 
 /// v1 controllers that a container gets a group of.
 const V1: [&str; 6] = ["memory", "cpu", "cpuset", "pids", "devices", "freezer"];
-
-/// What every container may do with devices (v1's devices controller), as with Docker.
-const DEVICES: [&str; 12] = [
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-    "c 5:1 rwm",
-    "c 5:2 rwm",
-    "c 136:* rwm",
-    "c 10:200 rwm",
-];
 
 /// The groups of one container.
 #[derive(Clone, Debug)]
@@ -66,7 +53,11 @@ impl Cgroup {
     }
 
     /// Makes the groups and sets the limits; returns what could not be set.
-    pub(crate) fn make(&self, spec: &ContainerSpec, devices: &[String]) -> io::Result<Vec<String>> {
+    pub(crate) fn make(
+        &self,
+        spec: &ContainerSpec,
+        own_devices: &[String],
+    ) -> io::Result<Vec<String>> {
         if self.unified {
             enable_controllers()?;
         }
@@ -80,8 +71,23 @@ impl Cgroup {
             }
         }
         self.prepare_cpuset()?;
-        if !self.unified && !spec.security.privileged {
-            self.restrict_devices(devices, &spec.device_rules)?;
+        if !spec.security.privileged {
+            let rules: Vec<&str> = devices::DEFAULT
+                .into_iter()
+                .chain(
+                    spec.device_rules
+                        .iter()
+                        .chain(own_devices)
+                        .map(String::as_str),
+                )
+                .collect();
+            if let Err(error) = self.restrict_devices(&rules) {
+                // Without rules of its own a container has `nodev` everywhere, which is enough.
+                if !spec.device_rules.is_empty() {
+                    return Err(error);
+                }
+                warnings.push(format!("devices are not filtered: {error}"));
+            }
         }
         Ok(warnings)
     }
@@ -164,17 +170,24 @@ impl Cgroup {
         Ok(())
     }
 
-    fn restrict_devices(&self, devices: &[String], rules: &[String]) -> io::Result<()> {
-        let Some(folder) = self.folder("devices") else {
-            return Ok(());
-        };
-        fs::write(folder.join("devices.deny"), "a")?;
-        let rules = rules.iter().chain(devices).map(String::as_str);
-        for rule in DEVICES.into_iter().chain(rules) {
-            fs::write(folder.join("devices.allow"), rule)?;
+    fn restrict_devices(&self, rules: &[&str]) -> io::Result<()> {
+        let absent = || io::Error::other("the kernel has no such controller");
+        if self.unified {
+            return filter_devices(self.folders.first().ok_or_else(absent)?, rules);
         }
-        Ok(())
+        let folder = self.folder("devices").ok_or_else(absent)?;
+        fs::write(folder.join("devices.deny"), "a")?;
+        rules
+            .iter()
+            .try_for_each(|rule| fs::write(folder.join("devices.allow"), rule))
     }
+}
+
+/// The devices controller of cgroup v2 is a program.
+fn filter_devices(folder: &Path, rules: &[&str]) -> io::Result<()> {
+    let parsed = rules.iter().map(|rule| rule.parse::<DeviceRule>());
+    let rules: Vec<DeviceRule> = parsed.collect::<Result<_, _>>().map_err(io::Error::other)?;
+    sys::attach_device_filter(&fs::File::open(folder)?, &devices::program(&rules))
 }
 
 fn enable_controllers() -> io::Result<()> {
@@ -279,6 +292,31 @@ fn settings(limits: &Limits, unified: bool) -> Vec<Setting> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filtered_v2_group_opens_null_and_no_other() {
+        let mounted = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+        let root = mounted
+            .into_iter()
+            .find(|root| root.join("cgroup.controllers").exists());
+        let group = root.map(|root| root.join(format!("lightship-test-{}", std::process::id())));
+        let Some(group) = group.filter(|group| fs::create_dir(group).is_ok()) else {
+            eprintln!("SKIPPED: filtering devices needs root and cgroup v2");
+            return;
+        };
+        let outcome = filter_devices(&group, &["c 1:3 rw"]);
+        let line = format!(
+            "echo $$ > {}/cgroup.procs; : < /dev/null && echo null; : < /dev/zero && echo zero",
+            group.display()
+        );
+        let said = std::process::Command::new("sh")
+            .args(["-c", &line])
+            .output()
+            .unwrap();
+        fs::remove_dir(&group).unwrap();
+        outcome.unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout), "null\n");
+    }
 
     #[test]
     fn the_same_limits_are_written_in_both_versions_words() {

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -51,6 +51,66 @@ pub(crate) fn load_filter(program: &[Instruction]) -> io::Result<()> {
             &raw const program,
         )
     };
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// One instruction of a BPF program (`struct bpf_insn`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct DeviceInstruction {
+    pub(crate) code: u8,
+    /// Destination in the low half, source in the high one.
+    pub(crate) registers: u8,
+    pub(crate) offset: i16,
+    pub(crate) value: i32,
+}
+
+/// Has a program decide which device nodes open in a v2 cgroup, as long as the cgroup is there.
+pub(crate) fn attach_device_filter(cgroup: &File, program: &[DeviceInstruction]) -> io::Result<()> {
+    /// `union bpf_attr`, as BPF_PROG_LOAD takes it.
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        license: u64,
+        rest: [u64; 4],
+    }
+    const LOAD: libc::c_int = 5;
+    const ATTACH: libc::c_int = 8;
+    const CGROUP_DEVICE: u32 = 15;
+    const ATTACH_CGROUP_DEVICE: u32 = 6;
+    let count = u32::try_from(program.len()).map_err(io::Error::other)?;
+    let (instructions, license) = (program.as_ptr() as u64, c"MIT".as_ptr() as u64);
+    let load = Load {
+        kind: CGROUP_DEVICE,
+        count,
+        instructions,
+        license,
+        rest: [0; 4],
+    };
+    // SAFETY: the attributes, the instructions and the text outlive the call; the kernel copies them and
+    // verifies the program.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, LOAD, &raw const load, size_of::<Load>()) };
+    let fd = i32::try_from(fd)
+        .ok()
+        .filter(|fd| *fd >= 0)
+        .ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let attach = [
+        cgroup.as_raw_fd().cast_unsigned(),
+        fd.as_raw_fd().cast_unsigned(),
+        ATTACH_CGROUP_DEVICE,
+        0,
+    ];
+    // SAFETY: the attributes outlive the call.
+    let outcome =
+        unsafe { libc::syscall(libc::SYS_bpf, ATTACH, attach.as_ptr(), size_of_val(&attach)) };
     if outcome == 0 {
         Ok(())
     } else {
