@@ -69,7 +69,7 @@ pub(crate) fn write(
     })
 }
 
-fn append<W: Write>(
+pub(crate) fn append<W: Write>(
     archive: &mut tar::Builder<W>,
     path: &str,
     new: &New,

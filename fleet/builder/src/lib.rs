@@ -5,6 +5,7 @@ pub mod build;
 mod config;
 mod context;
 pub mod dockerfile;
+pub mod engine;
 mod error;
 mod guard;
 mod ignore;
