@@ -131,8 +131,24 @@ impl Layout {
         Ok(bytes)
     }
 
+    /// The manifest of the image of this name that runs on this platform best.
+    ///
+    /// # Errors
+    /// [`BuildError::MissingImage`], or why it cannot be used.
+    pub fn resolve(&self, reference: &str, platform: &Platform) -> Result<Descriptor, BuildError> {
+        self.select(reference, platform).map(|(found, _)| found)
+    }
+
     /// The image of this name that runs on this platform best.
     pub(crate) fn find(&self, reference: &str, platform: &Platform) -> Result<Image, BuildError> {
+        self.select(reference, platform).map(|(_, image)| image)
+    }
+
+    fn select(
+        &self,
+        reference: &str,
+        platform: &Platform,
+    ) -> Result<(Descriptor, Image), BuildError> {
         let bad = |what: String| BuildError::BadImage {
             image: reference.to_owned(),
             what,
@@ -153,7 +169,7 @@ impl Layout {
         if left.is_empty() {
             return Err(BuildError::MissingImage(reference.to_owned()));
         }
-        let mut best: Option<(u8, Image)> = None;
+        let mut best: Option<(u8, (Descriptor, Image))> = None;
         let mut others = Vec::new();
         while let Some((descriptor, depth)) = left.pop() {
             let json = |error: serde_json::Error| bad(error.to_string());
@@ -179,13 +195,13 @@ impl Layout {
             let theirs = config.platform();
             match platform.rank(&theirs).filter(|_| platform.runs(&theirs)) {
                 Some(rank) if best.as_ref().is_none_or(|(most, _)| rank > *most) => {
-                    best = Some((rank, Image { manifest, config }));
+                    best = Some((rank, (descriptor, Image { manifest, config })));
                 }
                 Some(_) => {}
                 None => others.push(theirs.to_string()),
             }
         }
-        let best = best.map(|(_, image)| image);
+        let best = best.map(|(_, found)| found);
         best.ok_or_else(|| {
             bad(format!(
                 "is not there for {platform}; it is for {}",

@@ -12,6 +12,7 @@ mod ignore;
 mod layer;
 mod layout;
 mod pattern;
+pub mod project;
 mod tree;
 
 pub use config::{Descriptor, Index, Manifest, Platform};

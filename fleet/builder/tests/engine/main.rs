@@ -6,7 +6,7 @@
 
 mod daemon;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
@@ -18,6 +18,7 @@ use flate2::read::GzDecoder;
 use lightship_builder::build::{Request, build};
 use lightship_builder::dockerfile::Dockerfile;
 use lightship_builder::engine::Engine;
+use lightship_builder::project::{Project, Target};
 use lightship_builder::{BuildError, Cancel, Descriptor, Layout, Limits, Manifest, Platform};
 
 /// Set in the process that runs within the namespace.
@@ -106,6 +107,9 @@ async fn scenario(kind: Kind) {
         .await;
     bench.what_is_left_out_does_not_reach_the_engine().await;
     bench.a_command_that_fails_is_told().await;
+    bench
+        .a_project_is_built_with_the_engine_where_it_must_be()
+        .await;
     bench.a_build_is_cancelled_and_ended_in_time().await;
 }
 
@@ -193,6 +197,31 @@ impl Bench<'_> {
             error.starts_with("the engine: ") && error.contains('1'),
             "{error}\n{said}"
         );
+    }
+
+    async fn a_project_is_built_with_the_engine_where_it_must_be(&self) {
+        let compose = "services:\n  run: {build: {context: ., args: {WORD: given}}}\n  copy: {build: {context: ., dockerfile_inline: \"FROM scratch\\nCOPY kept /\\n\"}}\n";
+        fs::write(self.folder.join("compose.yaml"), compose).unwrap();
+        fs::write(self.folder.join("Dockerfile"), TEXT).unwrap();
+        let project =
+            Project::open(self.folder, "shop", &BTreeMap::new(), &BTreeSet::new()).unwrap();
+        let target = Target {
+            platform: own_platform(),
+            machine: "pc".to_owned(),
+        };
+        let plan = project.plan(&target).unwrap();
+        let mut said = BTreeSet::new();
+        let mut log = |service: &str, _: &str| {
+            said.insert(service.to_owned());
+        };
+        let (limits, cancel) = (Limits::default(), Cancel::default());
+        let images = plan
+            .build(&self.layout, Some(&self.engine), limits, &cancel, &mut log)
+            .await;
+        let images = images.unwrap();
+        assert_eq!(self.files(&images["run"])["made"], "given\n");
+        assert_eq!(self.files(&images["copy"]).len(), 1);
+        assert_eq!(said.len(), 2);
     }
 
     async fn a_build_is_cancelled_and_ended_in_time(&self) {
