@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use lightship_core::id::{Name, Uuid};
+use lightship_core::id::{Digest, Name, Uuid};
 use lightship_core::time::UnixTime;
 use lightship_spec::settings::Rejection;
 
 use crate::facts::{Device, Document, Fleet, Policy, Release, ReleaseState, Report};
-use crate::record::Record;
+use crate::record::{Previous, Record};
 use crate::rollout::Rollout;
 
 /// Why a device is not given what it could be given.
@@ -191,17 +191,32 @@ impl Facts<'_> {
     }
 
     /// Whether the device may be given back what it had.
-    pub(crate) fn may_return_to(&self, number: u64) -> bool {
+    pub(crate) fn may_return_to(&self, previous: Previous) -> bool {
+        let number = previous.release;
         let taken_back = self.rollouts.get(&number).is_some_and(Rollout::reverts);
-        !taken_back && self.given_out(number, true).is_ok()
+        let is_the_same = self.digest(number) == Some(previous.document);
+        is_the_same && !taken_back && self.given_out(number, true).is_ok()
+    }
+
+    /// The digest of a release's document for this device.
+    pub(crate) fn digest(&self, number: u64) -> Option<Digest> {
+        let release = self.releases.get(&number)?;
+        self.document(release).map(|document| document.digest)
+    }
+
+    /// Whether this release is what the device was told last. After a move, its number means another.
+    pub(crate) fn is_told(&self, number: u64) -> bool {
+        let assigned = self.record.assigned.as_ref();
+        assigned.is_some_and(|assigned| {
+            assigned.release == number && self.digest(number) == Some(assigned.document)
+        })
     }
 
     /// Whether the device was given the release before.
     pub(crate) fn has(&self, number: u64) -> bool {
-        let assigned = self.record.assigned.as_ref();
-        let document = self.releases.get(&number).and_then(|r| self.document(r));
-        let runs = document.is_some_and(|document| self.report.committed == Some(document.digest));
-        runs || assigned.is_some_and(|assigned| assigned.release == number)
+        let digest = self.digest(number);
+        let runs = digest.is_some() && self.report.committed == digest;
+        runs || self.is_told(number)
     }
 
     /// Whether the device would be given the release by its roll-out, now or later.

@@ -45,6 +45,8 @@ pub struct Assigned {
 pub struct Previous {
     /// Number of the release.
     pub release: u64,
+    /// Its document: after a move, the number means another release.
+    pub document: Digest,
 }
 
 impl Assigned {

@@ -397,3 +397,26 @@ fn what_the_director_decided_is_stored_and_read_back() {
     world.restart();
     expect!["the server restarts\n"].assert_eq(&world.transcript());
 }
+
+#[test]
+fn a_device_that_was_moved_here_keeps_its_counter_and_nothing_else() {
+    let (mut world, ids) = fleet_of(4);
+    world.release(1, release(1)).unwrap();
+    world.release(2, staged(2, &[100], 60, false)).unwrap();
+    world.order(2, Order::Pause).unwrap();
+    let mut record = world.records[&ids[0]].clone();
+    let assigned = record.assigned.as_mut().unwrap();
+    assigned.document = document(2, "elsewhere", 0, 0).digest;
+    assigned.counter = 70;
+    let moved = device_id(77);
+    world.devices.insert(moved, Device::new(name("pi")));
+    world.names.insert(moved, "moved".into());
+    world.records.insert(moved, record);
+    world.restart();
+    assert_eq!(
+        world.given(moved),
+        Some(1),
+        "release 2 of another fleet is not this one"
+    );
+    assert_eq!(world.records[&moved].assigned.as_ref().unwrap().counter, 71);
+}

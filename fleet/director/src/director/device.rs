@@ -187,16 +187,7 @@ fn renewal(uuid: &Uuid, assigned: &Assigned) -> UnixTime {
 impl Facts<'_> {
     fn standing(&self, number: u64) -> Standing {
         let rollout = &self.rollouts[&number];
-        let document = self
-            .releases
-            .get(&number)
-            .and_then(|release| self.document(release));
-        let digest = document.map(|document| document.digest);
-        let told = self
-            .record
-            .assigned
-            .as_ref()
-            .is_some_and(|a| a.release == number);
+        let (digest, told) = (self.digest(number), self.is_told(number));
         let stage = if rollout.reverts() {
             Stage::Waiting
         } else if digest.is_some() && self.report.committed == digest {
@@ -264,6 +255,7 @@ impl Looking<'_> {
                 let unseen = self.facts.record.previous;
                 let previous = unseen.unwrap_or(Previous {
                     release: assigned.release,
+                    document: assigned.document,
                 });
                 let mut outcome = assign(next, settings, Some(previous));
                 outcome.closes = self.closes();
@@ -295,7 +287,7 @@ impl Looking<'_> {
             }
         };
         let back = previous.release != assigned.release;
-        let back = back && self.facts.may_return_to(previous.release);
+        let back = back && self.facts.may_return_to(previous);
         let Some((next, settings)) = self.assignment(previous.release).ok().filter(|_| back) else {
             return self.keep(None);
         };
