@@ -4,6 +4,7 @@
 
 #[path = "interop/machine.rs"]
 mod machine;
+#[allow(dead_code, reason = "each test uses its part of it")]
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
