@@ -35,8 +35,11 @@ fn keys() -> KeySet {
     }
 }
 
-/// A process that ends with the test.
-struct Process(Child, BufReader<ChildStdout>);
+/// A process that ends with the test, and what it says: it could say no more if nobody held that.
+struct Process(
+    Child,
+    #[allow(dead_code, reason = "held, not read")] BufReader<ChildStdout>,
+);
 
 impl Drop for Process {
     fn drop(&mut self) {
