@@ -13,6 +13,7 @@ pub use exec::Session;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,7 +62,12 @@ pub struct Builtin {
 impl Builtin {
     /// Starts the engine on what is there. Must be called within a tokio runtime with I/O.
     pub fn open(store: Store, registries: Registries, options: Options) -> Result<Self, Error> {
-        std::fs::create_dir_all(&options.run).doing("making the run folder")?;
+        // Bundles hold secrets, and what containers say may.
+        for folder in [&options.run, &options.logs] {
+            std::fs::create_dir_all(folder).doing("making the run folder")?;
+            let private = std::fs::Permissions::from_mode(0o700);
+            std::fs::set_permissions(folder, private).doing("closing the run folder")?;
+        }
         let changes = options.run.join("changes");
         let _ = std::fs::remove_file(&changes);
         let changes = UnixDatagram::bind(changes).doing("opening the socket for changes")?;

@@ -31,5 +31,5 @@ pub(crate) use child::is_limit;
 pub(crate) use devices::{DeviceRule, MAX_RULES};
 pub(crate) use network::{Plan, ledger, link, nftables};
 pub(crate) use shim::{STOP, terminal};
-pub(crate) use state::is_alive;
+pub(crate) use state::{give_life, is_alive};
 pub(crate) use sys::watch;

@@ -510,3 +510,47 @@ fn listed_devices_open_and_rules_let_a_container_make_its_own() {
         assert!(said.starts_with("closed\n"), "{said}");
     });
 }
+
+#[test]
+fn a_start_that_is_given_up_at_any_time_is_cleaned_up_or_found_running() {
+    on_device(async |mut device| {
+        let port = r#","network":{"ports":[{"host":8080,"container":80}]}"#;
+        let rest = format!(r#","command":["/bin/sleep","100"],"stop_signal":"SIGKILL"{port}"#);
+        for tenths in (0..400_u64).step_by(15) {
+            let instance = device.stage("web", &rest).await.unwrap();
+            let limit = std::time::Duration::from_micros(tenths * 100);
+            let _ = tokio::time::timeout(limit, device.engine.start(&instance)).await;
+            if tenths % 2 == 0 {
+                device.restart_daemon();
+            }
+            // Told again, as the core tells it: it runs, once, whatever the first attempt came to.
+            device.engine.start(&instance).await.unwrap();
+            device
+                .until(&instance, |presence| presence == Presence::Healthy)
+                .await;
+            assert_eq!(device.engine.state(&instance).unwrap().unwrap().starts, 1);
+            let _ = tokio::time::timeout(limit, device.engine.stop(&instance)).await;
+            device.engine.remove(&instance).await.unwrap();
+            let left = std::fs::read_dir(device.path().join("run")).unwrap();
+            assert_eq!(
+                left.filter(|entry| entry.as_ref().unwrap().path().is_dir())
+                    .count(),
+                0
+            );
+        }
+    });
+}
+
+#[test]
+fn nobody_else_on_the_device_can_read_what_the_engine_keeps() {
+    on_device(async |device| {
+        use std::os::unix::fs::PermissionsExt as _;
+        for folder in ["store", "run", "logs"] {
+            let mode = std::fs::metadata(device.path().join(folder))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o077, 0, "{folder}");
+        }
+    });
+}

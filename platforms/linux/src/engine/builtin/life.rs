@@ -13,7 +13,7 @@ use super::{Builtin, Error, Instance, id};
 use crate::engine::blocking;
 use crate::engine::error::Doing;
 use crate::engine::prepare::prepare;
-use crate::engine::runtime::{Bundle, Cgroup, Phase, STOP, State, is_alive, watch};
+use crate::engine::runtime::{Bundle, Cgroup, Phase, STOP, State, give_life, is_alive, watch};
 use crate::store::InstanceId;
 
 /// A shim that has not said whether its container runs after so long never will.
@@ -29,7 +29,7 @@ impl Builtin {
     pub(super) async fn start_instance(&self, instance: &Instance) -> Result<(), Error> {
         let id = id(instance);
         let folder = self.folder(id);
-        if let Some((shim, state)) = shim_of(&folder).await? {
+        if let Some((shim, state)) = begun(&folder).await? {
             if !matches!(state.phase, Phase::Ended | Phase::Stopped) {
                 return Ok(());
             }
@@ -81,15 +81,18 @@ impl Builtin {
             .map_err(std::io::Error::other)
             .doing("writing a bundle")?;
         fs::write(bundle.folder.join("bundle"), bytes).doing("writing a bundle")?;
+        let life = give_life(&bundle.folder).doing("starting a shim")?;
         let mut command = Command::new(&self.options.program);
         command.args(["shim", "run"]).arg(&bundle.folder);
         // A process group of its own, so that what ends the daemon does not end the containers.
         command
             .process_group(0)
-            .stdin(Stdio::null())
+            .stdin(life)
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let mut child = command.spawn().doing("starting a shim")?;
+        // With the command goes this process's hold of the shim's life.
+        drop(command);
         let word = child.stdout.take().expect("its output is a pipe");
         reap(child);
         let word = tokio::time::timeout(START_LIMIT, first_line(word.into())).await;
@@ -137,6 +140,22 @@ impl Builtin {
         wait_for(ended, STOP_MARGIN).await?;
         Ok(())
     }
+}
+
+/// The shim of a start that was given up, as soon as it has started its container or failed to.
+async fn begun(folder: &Path) -> Result<Option<(Pid, State)>, Error> {
+    let wait = async {
+        loop {
+            match shim_of(folder).await? {
+                Some((_, state)) if state.starts == 0 && state.phase == Phase::Waiting => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                found => return Ok(found),
+            }
+        }
+    };
+    let limited = tokio::time::timeout(START_LIMIT, wait).await;
+    limited.map_err(|_| Error::Start("the shim says nothing".to_owned()))?
 }
 
 /// The shim that lives for a run folder. One that has only just begun says who it is a moment later.

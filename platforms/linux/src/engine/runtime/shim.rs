@@ -26,7 +26,7 @@ use super::bundle::Bundle;
 use super::cgroup::Cgroup;
 use super::log::Writer;
 use super::network;
-use super::state::{Life, State};
+use super::state::{State, is_alive};
 use super::supervisor::{Exit, Happened, Order, Supervisor};
 
 /// The order to stop.
@@ -87,7 +87,6 @@ struct Shim {
     warnings: Vec<String>,
     begun: Instant,
     answered: bool,
-    _life: Life,
 }
 
 impl Shim {
@@ -96,7 +95,11 @@ impl Shim {
             let what = what.to_owned();
             move |error: io::Error| format!("{what}: {error}")
         };
-        let life = Life::take(folder).map_err(told("another shim runs"))?;
+        if !is_alive(folder) {
+            return Err(
+                "a shim is started by lightshipd, with its life on standard input".to_owned(),
+            );
+        }
         let bytes = std::fs::read(folder.join("bundle")).map_err(told("reading the bundle"))?;
         let bundle: Bundle = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
         let control = folder.join("control");
@@ -136,7 +139,6 @@ impl Shim {
             warnings,
             begun: Instant::now(),
             answered: false,
-            _life: life,
             bundle,
         })
     }

@@ -75,19 +75,15 @@ impl State {
     }
 }
 
-/// Held by a shim as long as it lives: the kernel lets go of it whatever happens to the shim.
-#[derive(Debug)]
-pub(super) struct Life(#[expect(dead_code, reason = "the lock is in holding it")] fs::File);
-
-impl Life {
-    pub(super) fn take(folder: &Path) -> io::Result<Self> {
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(lock(folder))?;
-        rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self(file))
-    }
+/// Takes the lock that stands for a shim's life: as standard input, the shim is born with it, so that there
+/// is no moment in which a shim is on its way and not known. The kernel lets go of it whatever happens.
+pub(crate) fn give_life(folder: &Path) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(lock(folder))?;
+    rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
 }
 
 /// Whether the shim of a folder lives.
