@@ -125,6 +125,8 @@ impl Registry {
             credentials,
             plain_http: true,
         };
+        // Beside crates that bring TLS without a provider, a client wants one even for plain HTTP.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Registries::new(
             reqwest::Client::new(),
             BTreeMap::from([(self.host.clone(), access)]),
