@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -51,6 +51,8 @@ pub struct Access {
 pub struct Registries {
     client: reqwest::Client,
     access: Arc<BTreeMap<String, Access>>,
+    /// The fleet's own registry and what the device shows there, and nowhere else.
+    own: Arc<RwLock<Option<(String, Credentials)>>>,
     tokens: Arc<Mutex<BTreeMap<Reference, String>>>,
 }
 
@@ -67,8 +69,15 @@ impl Registries {
         Self {
             client,
             access: Arc::new(access),
+            own: Arc::default(),
             tokens: Arc::default(),
         }
+    }
+
+    /// Says what the device shows at the fleet's own registry, `host` or `host:port`, from now on.
+    pub fn authorise(&self, host: &str, credentials: Credentials) {
+        let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
+        *own = Some((host.to_owned(), credentials));
     }
 
     /// A manifest or an index, verified.
@@ -165,7 +174,14 @@ impl Registries {
     }
 
     fn access_to(&self, from: &Reference) -> Access {
-        self.access.get(&from.host).cloned().unwrap_or_default()
+        let mut access = self.access.get(&from.host).cloned().unwrap_or_default();
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((host, credentials)) = &*own
+            && *host == from.host
+        {
+            access.credentials = Some(credentials.clone());
+        }
+        access
     }
 }
 

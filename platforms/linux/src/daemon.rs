@@ -1,0 +1,18 @@
+//! The daemon: the agent, driven over HTTPS, with an engine that runs its components.
+//!
+//! What must stay true:
+//! - it works with no network at boot: what is committed is started before anything else is tried;
+//! - it ends without touching a container, and the next one adopts them;
+//! - every record is on the disk, whole, before the agent hears of it.
+
+mod config;
+mod documents;
+mod platform;
+mod records;
+mod run;
+mod steps;
+
+pub use config::{Config, ConfigError, EngineKind};
+pub use platform::Linux;
+pub use records::Records;
+pub use run::{RunError, run};

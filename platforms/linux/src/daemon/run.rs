@@ -1,0 +1,228 @@
+//! Puts the daemon together and runs it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use lightship_core::id::Name;
+use lightship_core::time::Instant;
+use lightship_core::{Agent, limits};
+use lightship_driver::{Clock, Driver, End, Happening};
+use lightship_https::host;
+use lightship_link::mailbox::{Mailbox, Packet};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, mpsc};
+
+use super::config::{Config, EngineKind};
+use super::platform::Linux;
+use super::records::Records;
+use super::steps::Tell;
+use crate::engine::builtin::{Builtin, Options};
+use crate::engine::pull::{Access, Registries};
+use crate::engine::{Allowances, Engine, Error};
+use crate::store::{Files, Store};
+
+/// The most components of a release that this daemon runs.
+const COMPONENTS: usize = 32;
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The device's folders cannot be used.
+    #[error("{doing}: {source}")]
+    Storage {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The engine does not start.
+    #[error("the container engine does not start: {0}")]
+    Engine(#[from] Error),
+    /// The address or the certificate of the fleet cannot be used.
+    #[error("server or ca: {0}")]
+    Server(#[from] host::ConfigError),
+    /// There is no randomness for keys.
+    #[error("the system has no randomness to make keys from: {0}")]
+    Random(io::Error),
+}
+
+fn storage(doing: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::Storage { doing, source }
+}
+
+/// Monotonic time since the system booted.
+struct Boot;
+
+impl Clock for Boot {
+    fn now(&self) -> Instant {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let millis = u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000;
+        Instant::from_millis(seconds * 1000 + millis)
+    }
+
+    async fn sleep_until(&self, moment: Instant) {
+        let span = moment.since(self.now());
+        tokio::time::sleep(Duration::from_millis(span.as_millis())).await;
+    }
+}
+
+/// Runs until the process is asked to end, or the device restarts. Must be called within a tokio `LocalSet`.
+///
+/// # Errors
+///
+/// A [`RunError`] when it cannot begin; once it runs, it goes on.
+pub async fn run(config: Config) -> Result<End, RunError> {
+    let records = Records::open(&config.data.join("agent"), Files::default());
+    let records = records.map_err(storage("opening the agent's records"))?;
+    let loaded = records
+        .load()
+        .map_err(storage("reading the agent's records"))?;
+    let fleet = host::Config::new(&config.server, &config.authorities)?;
+    let registries = Registries::new(client(&config)?, access(&config));
+    let (tell, happenings) = mpsc::unbounded_channel();
+    let engine = engine(&config, &registries)?;
+    watch(engine.clone(), tell.clone());
+
+    let mut packet = Box::new(Packet::<{ limits::MESSAGE_BYTES }>::default());
+    let mut mailbox = Mailbox::<CriticalSectionRawMutex>::new(&mut packet);
+    let (link, port) = mailbox.split();
+    let (mut runner, reader, _logs) = host::parts(fleet, port);
+    let platform = Linux {
+        config: config.path.clone(),
+        records,
+        engine,
+        blobs: Arc::new(Mutex::new(reader)),
+        registries,
+        fleet: authority(&config.server),
+        happenings,
+        tell,
+        under_way: BTreeMap::new(),
+    };
+    let agent =
+        Agent::<COMPONENTS>::new(agent_config(&config), loaded.saved(), seed()?, Boot.now());
+    let mut buffer = vec![0; limits::RECORD_BYTES];
+    let mut driver = Driver::new(agent, link, platform, Boot, &mut buffer);
+    tokio::select! {
+        end = driver.run() => Ok(end),
+        never = runner.run() => never,
+    }
+}
+
+/// Host and port of a URL, as images name their registry.
+fn authority(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest).to_owned()
+}
+
+fn agent_config(config: &Config) -> lightship_core::Config {
+    lightship_core::Config {
+        device_type: config.device_type.clone(),
+        product: config.product.clone(),
+        name: config.name.clone(),
+        root: config.root.clone(),
+        provisioning_key: config.provisioning_key,
+        rotation_period_s: config.rotation_period_s,
+        keys_outside: false,
+    }
+}
+
+fn seed() -> Result<[u8; 32], RunError> {
+    let mut seed = [0; 32];
+    let mut filled = 0;
+    while filled < seed.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        filled += rustix::rand::getrandom(&mut seed[filled..], flags)
+            .map_err(|errno| RunError::Random(errno.into()))?;
+    }
+    Ok(seed)
+}
+
+/// The client that pulls images: it believes the fleet's authority and nobody else.
+fn client(config: &Config) -> Result<reqwest::Client, RunError> {
+    let wrong = |error: reqwest::Error| RunError::Storage {
+        doing: "reading the fleet's authority",
+        source: io::Error::other(error),
+    };
+    let authorities = reqwest::Certificate::from_pem_bundle(&config.authorities).map_err(wrong)?;
+    let client = reqwest::Client::builder().tls_certs_only(authorities);
+    client.build().map_err(wrong)
+}
+
+fn access(config: &Config) -> BTreeMap<String, Access> {
+    let plain = config.plain_registries.iter();
+    plain
+        .map(|host| {
+            let access = Access {
+                credentials: None,
+                plain_http: true,
+            };
+            (host.clone(), access)
+        })
+        .collect()
+}
+
+fn engine(config: &Config, registries: &Registries) -> Result<Option<Arc<Builtin>>, RunError> {
+    if config.engine == EngineKind::None {
+        return Ok(None);
+    }
+    let store = Store::open(&config.data.join("engine"), Files::default());
+    let store = store.map_err(storage("opening the store of images"))?;
+    let program = std::env::current_exe().map_err(storage("finding this program"))?;
+    let options = Options {
+        run: config.run.join("engine"),
+        logs: config.data.join("logs"),
+        program,
+        allowances: Allowances {
+            binds: config.allowed_binds.clone(),
+            privileged: config.allow_privileged,
+            features: BTreeMap::new(),
+        },
+        addresses: Ipv4Addr::new(172, 30, 0, 0),
+    };
+    Ok(Some(Arc::new(Builtin::open(
+        store,
+        registries.clone(),
+        options,
+    )?)))
+}
+
+/// Tells of changes of containers, and when the process is to end.
+fn watch<E: Engine + 'static>(engine: Option<Arc<E>>, tell: Tell) {
+    let ended = tell.clone();
+    tokio::task::spawn_local(async move {
+        let (Ok(mut term), Ok(mut int)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        ) else {
+            return;
+        };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        let _ = ended.send(Happening::Ended);
+    });
+    let Some(engine) = engine else {
+        return;
+    };
+    tokio::task::spawn_local(async move {
+        loop {
+            match engine.changed().await {
+                Ok(instance) => {
+                    if let Ok(name) = Name::new(&instance.name) {
+                        let _ = tell.send(Happening::Changed(name));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "changes of containers are not heard of for a moment");
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                }
+            }
+        }
+    });
+}
