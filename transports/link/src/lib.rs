@@ -8,6 +8,7 @@ extern crate std;
 pub mod chunk;
 mod contract;
 mod failure;
+mod fallback;
 pub mod limits;
 pub mod mailbox;
 #[cfg(feature = "suite")]
@@ -15,3 +16,4 @@ pub mod suite;
 
 pub use contract::{Blobs, Credentials, Event, Known, Link, NotTaken, Secret};
 pub use failure::{BlobFailure, Failure, Misconduct, Unreachable};
+pub use fallback::Fallback;

@@ -152,6 +152,62 @@ impl<M: RawMutex, const N: usize> Handle<'_, M, N> {
     }
 }
 
+/// What came, without what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Brief {
+    Up,
+    Down(Failure),
+    /// Anything that is not about the connection itself.
+    Other,
+}
+
+impl<M: RawMutex, const N: usize> Handle<'_, M, N> {
+    /// Waits for the next event, acknowledges the last, and leaves the next where it is. May be dropped.
+    pub(crate) async fn peek(&mut self) -> Brief {
+        if self.shown {
+            self.incoming.receive_done();
+            self.shown = false;
+        }
+        loop {
+            let packet = self.incoming.receive().await;
+            let brief = match packet.kind {
+                // What became of a connection that was given up is no news of the present one.
+                Kind::Up { .. } | Kind::Down(_) if packet.generation != self.generation => {
+                    self.incoming.receive_done();
+                    continue;
+                }
+                Kind::Up { .. } => Brief::Up,
+                Kind::Down(failure) => Brief::Down(failure),
+                Kind::Sent | Kind::Unsent(_) | Kind::Message | Kind::Rejected(_) => Brief::Other,
+            };
+            return brief;
+        }
+    }
+
+    /// The event that [`peek`](Self::peek) found.
+    pub(crate) fn show(&mut self) -> Event<'_> {
+        self.shown = true;
+        let packet = self.incoming.try_receive();
+        let packet = packet.expect("it was there and only this side removes it");
+        if let Kind::Sent | Kind::Unsent(_) = packet.kind {
+            self.under_way = false;
+        }
+        packet.event()
+    }
+
+    /// Takes the event that [`peek`](Self::peek) found and shows it to nobody.
+    pub(crate) fn skip(&mut self) {
+        self.show();
+        self.incoming.receive_done();
+        self.shown = false;
+    }
+
+    /// Whether a message has no outcome yet.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.under_way
+    }
+}
+
 impl<M: RawMutex, const N: usize> Link for Handle<'_, M, N> {
     fn connect(&mut self, credentials: &Credentials, known: Known) {
         self.order(Wish::Connect(credentials.clone(), known));
@@ -173,28 +229,8 @@ impl<M: RawMutex, const N: usize> Link for Handle<'_, M, N> {
     }
 
     async fn next(&mut self) -> Event<'_> {
-        if self.shown {
-            self.incoming.receive_done();
-            self.shown = false;
-        }
-        loop {
-            let packet = self.incoming.receive().await;
-            match packet.kind {
-                // What became of a connection that was given up is no news of the present one.
-                Kind::Up { .. } | Kind::Down(_) if packet.generation != self.generation => {
-                    self.incoming.receive_done();
-                    continue;
-                }
-                Kind::Sent | Kind::Unsent(_) => self.under_way = false,
-                Kind::Up { .. } | Kind::Down(_) | Kind::Message | Kind::Rejected(_) => {}
-            }
-            break;
-        }
-        self.shown = true;
-        let packet = self.incoming.try_receive();
-        packet
-            .expect("it was there and only this side removes it")
-            .event()
+        self.peek().await;
+        self.show()
     }
 }
 

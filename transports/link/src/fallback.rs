@@ -1,0 +1,298 @@
+//! Several links behind one, in order of preference.
+
+use embassy_futures::select::{Either3, select3};
+use embassy_sync::blocking_mutex::raw::RawMutex;
+use embassy_time::{Duration, Instant, Timer};
+use lightship_core::limits::MESSAGE_BYTES;
+use lightship_core::wire::Up;
+
+use crate::contract::{Credentials, Event, Known, Link, NotTaken};
+use crate::failure::Failure;
+use crate::mailbox::{Brief, Handle};
+
+/// The links of one device. Position 0 is preferred.
+#[derive(Debug)]
+pub struct Fallback<'a, M: RawMutex, const LINKS: usize, const N: usize = MESSAGE_BYTES> {
+    links: [Handle<'a, M, N>; LINKS],
+    /// Time between attempts to go back to a preferred link.
+    again: Duration,
+    state: State,
+    wanted: Option<(Credentials, Known)>,
+    /// The link that worked last.
+    last: usize,
+    /// A message that waits for a switch to end.
+    held: Option<Up>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No connection, and none wanted.
+    Idle,
+    /// One link after the other is tried; this is the `attempt`th.
+    Trying {
+        attempt: usize,
+        worst: Option<Failure>,
+    },
+    /// One link is up, and said so or is about to. The preferred ones are tried again at `again`.
+    Open { at: usize, again: Instant },
+    /// One link is up and a preferred one is being connected beside it.
+    Probing { at: usize, next: usize },
+    /// The preferred one is up; what is left of the old one is being heard.
+    Leaving { at: usize, next: usize },
+}
+
+/// What [`Fallback::turn`] found that the agent is to hear.
+enum Heard {
+    /// The event that lies at this link.
+    At(usize),
+    Switched {
+        to: usize,
+        why: Option<Failure>,
+    },
+    Down(Failure),
+}
+
+impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS, N> {
+    /// These links, the preferred one first. `again` is the time between attempts to go back to a preferred one.
+    ///
+    /// # Panics
+    ///
+    /// Without any link, which is a mistake of the program.
+    pub fn new(links: [Handle<'a, M, N>; LINKS], again: Duration) -> Self {
+        assert!(LINKS > 0, "a device without a link reaches nobody");
+        Self {
+            links,
+            again,
+            state: State::Idle,
+            wanted: None,
+            last: 0,
+            held: None,
+        }
+    }
+
+    /// The link of this attempt: what worked last, then the others in order.
+    fn link_of(&self, attempt: usize) -> usize {
+        match attempt {
+            0 => self.last,
+            other if other <= self.last => other - 1,
+            other => other,
+        }
+    }
+
+    fn connect_to(&mut self, at: usize) {
+        if let Some((credentials, known)) = &self.wanted {
+            self.links[at].connect(credentials, *known);
+        }
+    }
+
+    /// The link whose messages the agent hears.
+    fn current(&self) -> usize {
+        match self.state {
+            State::Idle => self.last,
+            State::Trying { attempt, .. } => self.link_of(attempt),
+            State::Open { at, .. } | State::Probing { at, .. } | State::Leaving { at, .. } => at,
+        }
+    }
+
+    fn open(&mut self, at: usize) {
+        self.last = at;
+        let again = Instant::now() + self.again;
+        self.state = State::Open { at, again };
+        if let Some(message) = self.held.take() {
+            // What cannot be taken was not held: the link that comes up has nothing on its way.
+            let _ = self.links[at].send(&message);
+        }
+    }
+
+    /// One thing that happens; nothing when the agent need not hear of it.
+    async fn turn(&mut self) -> Option<Heard> {
+        let current = self.current();
+        match self.state {
+            State::Idle => {
+                self.links[current].peek().await;
+                Some(Heard::At(current))
+            }
+            State::Trying { attempt, worst } => match self.links[current].peek().await {
+                Brief::Other => Some(Heard::At(current)),
+                Brief::Up => {
+                    let why = worst;
+                    let is_new = current != self.last;
+                    self.open(current);
+                    Some(match is_new {
+                        true => Heard::Switched { to: current, why },
+                        false => Heard::At(current),
+                    })
+                }
+                Brief::Down(failure) => self.next_attempt(attempt, worst, failure),
+            },
+            State::Open { at, again } => {
+                let due = async {
+                    match at {
+                        0 => core::future::pending().await,
+                        _ => Timer::at(again).await,
+                    }
+                };
+                let peek = self.links[at].peek();
+                match select3(peek, due, core::future::pending::<()>()).await {
+                    Either3::First(brief) => Some(self.at_open(at, brief)),
+                    Either3::Second(()) => {
+                        self.state = State::Probing { at, next: 0 };
+                        self.connect_to(0);
+                        None
+                    }
+                    Either3::Third(()) => None,
+                }
+            }
+            State::Probing { at, next } => self.probe(at, next).await,
+            State::Leaving { at, next } => match self.links[at].peek().await {
+                Brief::Down(_) => {
+                    self.links[at].skip();
+                    self.open(next);
+                    Some(Heard::Switched {
+                        to: next,
+                        why: None,
+                    })
+                }
+                Brief::Up | Brief::Other => Some(Heard::At(at)),
+            },
+        }
+    }
+
+    fn at_open(&mut self, at: usize, brief: Brief) -> Heard {
+        if let Brief::Down(_) = brief {
+            self.state = State::Idle;
+        }
+        Heard::At(at)
+    }
+
+    fn next_attempt(
+        &mut self,
+        attempt: usize,
+        worst: Option<Failure>,
+        failure: Failure,
+    ) -> Option<Heard> {
+        let at = self.link_of(attempt);
+        self.links[at].skip();
+        let worst = match worst {
+            Some(refused @ Failure::Refused { .. }) => refused,
+            Some(_) | None => failure,
+        };
+        if attempt + 1 == LINKS {
+            self.state = State::Idle;
+            return Some(Heard::Down(worst));
+        }
+        self.state = State::Trying {
+            attempt: attempt + 1,
+            worst: Some(worst),
+        };
+        self.connect_to(self.link_of(attempt + 1));
+        None
+    }
+
+    async fn probe(&mut self, at: usize, next: usize) -> Option<Heard> {
+        // The preferred link comes first in the array, so both can be borrowed.
+        let (before, after) = self.links.split_at_mut(at);
+        let (preferred, open) = (&mut before[next], &mut after[0]);
+        let never = core::future::pending::<()>();
+        match select3(open.peek(), preferred.peek(), never).await {
+            Either3::First(Brief::Down(_)) => {
+                // Whatever comes of the probe, the agent is to ask for a connection again.
+                preferred.disconnect();
+                self.state = State::Idle;
+                Some(Heard::At(at))
+            }
+            Either3::First(Brief::Up | Brief::Other) => Some(Heard::At(at)),
+            Either3::Second(Brief::Up) => {
+                open.disconnect();
+                self.state = State::Leaving { at, next };
+                None
+            }
+            Either3::Second(Brief::Down(_)) => {
+                preferred.skip();
+                self.state = match next + 1 < at {
+                    true => State::Probing { at, next: next + 1 },
+                    false => State::Open {
+                        at,
+                        again: Instant::now() + self.again,
+                    },
+                };
+                if next + 1 < at {
+                    self.connect_to(next + 1);
+                }
+                None
+            }
+            // Nothing was sent on it, so this is nothing that anybody waits for.
+            Either3::Second(Brief::Other) => {
+                preferred.skip();
+                None
+            }
+            Either3::Third(()) => None,
+        }
+    }
+}
+
+impl<M: RawMutex, const LINKS: usize, const N: usize> Link for Fallback<'_, M, LINKS, N> {
+    fn connect(&mut self, credentials: &Credentials, known: Known) {
+        self.disconnect_all();
+        self.wanted = Some((credentials.clone(), known));
+        self.state = State::Trying {
+            attempt: 0,
+            worst: None,
+        };
+        self.connect_to(self.last);
+    }
+
+    fn disconnect(&mut self) {
+        let current = self.current();
+        self.last = current;
+        self.disconnect_all();
+        self.wanted = None;
+        self.state = State::Idle;
+        self.links[current].disconnect();
+    }
+
+    fn send(&mut self, message: &Up) -> Result<(), NotTaken> {
+        if self.held.is_some() {
+            return Err(NotTaken);
+        }
+        if let State::Leaving { at, .. } = self.state
+            && !self.links[at].is_sending()
+        {
+            self.held = Some(message.clone());
+            return Ok(());
+        }
+        let current = self.current();
+        self.links[current].send(message)
+    }
+
+    async fn next(&mut self) -> Event<'_> {
+        let heard = loop {
+            if let Some(heard) = self.turn().await {
+                break heard;
+            }
+        };
+        match heard {
+            Heard::At(at) => self.links[at].show(),
+            Heard::Switched { to, why } => Event::Switched {
+                to: u8::try_from(to).unwrap_or(u8::MAX),
+                why,
+            },
+            Heard::Down(failure) => Event::Down(failure),
+        }
+    }
+}
+
+impl<M: RawMutex, const LINKS: usize, const N: usize> Fallback<'_, M, LINKS, N> {
+    /// Ends every connection but the current one, which the caller replaces or ends itself.
+    fn disconnect_all(&mut self) {
+        let current = self.current();
+        for (at, link) in self.links.iter_mut().enumerate() {
+            if at != current {
+                link.disconnect();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
