@@ -1,3 +1,62 @@
-//! The command people type.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod client;
+mod command;
+mod failure;
+mod keys;
+mod output;
+mod place;
+mod push;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Arguments, Command};
+use crate::failure::{Code, Failure};
+use crate::output::Output;
+use crate::place::Place;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.global.json);
+    match run(arguments, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.code.into()
+        }
+    }
+}
+
+fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
+    // Two TLS libraries can be linked by what others depend on; this one is meant.
+    let installed = rustls::crypto::ring::default_provider().install_default();
+    installed.map_err(|_| Failure::new(Code::Failed, "TLS could not be set up"))?;
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::new(Code::Failed, format!("cannot start: {error}")))?;
+    runtime.block_on(dispatch(arguments, output))
+}
+
+async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> {
+    let place = Place::new(arguments.global)?;
+    match arguments.command {
+        Command::Login(login) => command::login::run(login, &place, output).await,
+        Command::Logout => command::login::log_out(&place, output).await,
+        Command::Fleet(fleet) => command::fleet::run(fleet, &place, output).await,
+        Command::Device(device) => command::device::run(device, &place, output).await,
+        Command::Release(release) => command::release::run(release, &place, output).await,
+        Command::Push(push) => push::run(push, &place, output).await,
+        Command::Env(env) => command::env::run(env, &place, output).await,
+        Command::Logs(logs) => command::logs::run(logs, &place, output).await,
+        Command::Keys(keys) => keys::run(keys, &place, output).await,
+        Command::Config(config) => command::config::run(config, &place, output).await,
+        Command::Completions { shell } => {
+            command::completions::run(shell);
+            Ok(())
+        }
+        Command::Serve(serve) => command::serve::run(serve, output).await,
+    }
+}

@@ -1,0 +1,89 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{command, keys, push};
+
+/// Gets your code onto every device of a fleet.
+#[derive(Debug, Parser)]
+#[command(name = "lightship", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true, after_help = crate::failure::EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Print JSON, for programs.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The server's URL; the one logged in to by default.
+    #[arg(long, global = true, value_name = "URL", env = "LIGHTSHIP_SERVER")]
+    pub(crate) server: Option<String>,
+    /// An API token, for CI; the one of `lightship login` by default.
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        env = "LIGHTSHIP_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<String>,
+    /// The authority (PEM) that signed the server's certificate.
+    #[arg(long, global = true, value_name = "FILE", env = "LIGHTSHIP_CA")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The fleet that is meant; not needed when there is only one.
+    #[arg(long, global = true, value_name = "NAME", env = "LIGHTSHIP_FLEET")]
+    pub(crate) fleet: Option<lightship_api::Name>,
+    /// Where logins and keys are kept.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        env = "LIGHTSHIP_CONFIG_DIR"
+    )]
+    pub(crate) config_dir: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Log in to a server.
+    Login(command::login::Login),
+    /// Forget the login, here and on the server.
+    Logout,
+    /// Fleets, their members and provisioning keys.
+    #[command(subcommand)]
+    Fleet(command::fleet::Fleet),
+    /// Devices.
+    #[command(subcommand)]
+    Device(command::device::Device),
+    /// Build, sign and upload a release.
+    #[command(visible_alias = "deploy")]
+    Push(push::Push),
+    /// Releases and their roll-outs.
+    #[command(subcommand)]
+    Release(command::release::Release),
+    /// Variables that fill in what releases leave open.
+    #[command(subcommand)]
+    Env(command::env::Env),
+    /// Log lines of a device.
+    Logs(command::logs::Logs),
+    /// Root and release keys, made and used on this machine alone.
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Write the configuration file that a new device starts with.
+    Config(command::config::Config),
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Run the fleet server in this process.
+    Serve(command::serve::Serve),
+}

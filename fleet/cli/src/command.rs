@@ -1,0 +1,11 @@
+//! The commands, one file a noun.
+
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod device;
+pub(crate) mod env;
+pub(crate) mod fleet;
+pub(crate) mod login;
+pub(crate) mod logs;
+pub(crate) mod release;
+pub(crate) mod serve;

@@ -1,0 +1,261 @@
+//! A project folder becomes a release for each device type: what its compose file says, built for the type's processor.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use lightship_api::Name;
+use lightship_builder::engine::Engine;
+use lightship_builder::project::{Project, Target};
+use lightship_builder::{BuildError, Cancel, Descriptor, Layout, Limits, Manifest, Platform};
+use lightship_core::id::{Digest, Name as CoreName};
+use lightship_core::limits::DEPENDENCIES;
+use lightship_core::target::{self, After, Component, Kind, Mode};
+use lightship_spec::compose::Service;
+use lightship_spec::container::Run;
+
+use super::upload::{Artifact, Content};
+use super::{Built, Push};
+use crate::client::Client;
+use crate::failure::{Code, Failure};
+use crate::output::Output;
+
+/// A project, and where its images go.
+struct Source<'a> {
+    project: Project,
+    layout: Layout,
+    engine: Option<Engine>,
+    /// `host:port/fleet`, where devices find images.
+    registry: String,
+    fleet: &'a Name,
+}
+
+pub(crate) async fn build(
+    push: &Push,
+    client: &Client,
+    fleet: &Name,
+    output: &Output,
+) -> Result<Vec<Built>, Failure> {
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables: BTreeMap<String, String> = variables.collect();
+    let project = Project::open(&push.project, fleet.as_str(), &variables, &BTreeSet::new())
+        .map_err(wrong)?;
+    let images = push
+        .images
+        .clone()
+        .unwrap_or_else(|| beside(&push.project).join(".lightship/images"));
+    let source = Source {
+        project,
+        layout: Layout::open(&images).map_err(wrong)?,
+        engine: engine(push).await?,
+        registry: format!("{}/{fleet}", client.registry()),
+        fleet,
+    };
+    let targets = push.types.iter().map(|text| target(text));
+    let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
+    let mut all = Vec::new();
+    for target in &targets {
+        all.push(source.release(target, output).await?);
+    }
+    Ok(all)
+}
+
+fn wrong(error: BuildError) -> Failure {
+    let needs_engine = matches!(
+        error,
+        BuildError::NeedsEngine { .. } | BuildError::MissingImage(_)
+    );
+    let help = if needs_engine {
+        "nothing was uploaded; start Docker or podman, or name its socket with --engine"
+    } else {
+        "nothing was uploaded"
+    };
+    Failure::new(Code::Failed, error.to_string()).help(help)
+}
+
+/// The folder of a project that is named by its folder or by its compose file.
+fn beside(project: &Path) -> &Path {
+    let file = project.is_file().then(|| project.parent()).flatten();
+    file.unwrap_or(project)
+}
+
+/// The engine that is named, or the one that runs here, if any.
+async fn engine(push: &Push) -> Result<Option<Engine>, Failure> {
+    if let Some(socket) = &push.engine {
+        return Engine::connect(socket).await.map(Some).map_err(wrong);
+    }
+    let docker = std::env::var("DOCKER_HOST").ok();
+    let docker = docker.and_then(|host| host.strip_prefix("unix://").map(PathBuf::from));
+    let podman = std::env::var_os("XDG_RUNTIME_DIR")
+        .map(|folder| PathBuf::from(folder).join("podman/podman.sock"));
+    let usual = Some(PathBuf::from("/var/run/docker.sock"));
+    for socket in [docker, usual, podman].into_iter().flatten() {
+        if socket.exists()
+            && let Ok(engine) = Engine::connect(&socket).await
+        {
+            return Ok(Some(engine));
+        }
+    }
+    Ok(None)
+}
+
+fn target(text: &str) -> Result<Target, Failure> {
+    let bad = || {
+        Failure::new(Code::Usage, format!("{text}: expected TYPE=PLATFORM"))
+            .help("such as pi4=linux/arm64, bbb=linux/arm/v7, pc=linux/amd64")
+    };
+    let (name, platform) = text.split_once('=').ok_or_else(bad)?;
+    CoreName::new(name).map_err(|_| bad())?;
+    Ok(Target {
+        platform: Platform::read(platform).ok_or_else(bad)?,
+        machine: name.to_owned(),
+    })
+}
+
+impl Source<'_> {
+    async fn release(&self, target: &Target, output: &Output) -> Result<Built, Failure> {
+        let device_type = CoreName::new(&target.machine);
+        let mut built = Built {
+            device_type: device_type
+                .map_err(|_| Failure::new(Code::Usage, "a device type is a name"))?,
+            components: Vec::new(),
+            artifacts: Vec::new(),
+        };
+        let plan = self.project.plan(target).map_err(wrong)?;
+        let mut log = |service: &str, line: &str| output.remark(&format!("{service}: {line}"));
+        let cancel = Cancel::default();
+        let images = plan.build(
+            &self.layout,
+            self.engine.as_ref(),
+            Limits::default(),
+            &cancel,
+            &mut log,
+        );
+        let images = images.await.map_err(wrong)?;
+        for (name, service) in &self.project.compose.services {
+            let image = images.get(name).ok_or_else(|| {
+                Failure::new(Code::Failed, format!("service {name} has no image"))
+            })?;
+            let (component, artifacts) = self.component(name, service, image)?;
+            built.components.push(component);
+            built.artifacts.extend(artifacts);
+        }
+        Ok(built)
+    }
+
+    fn component(
+        &self,
+        name: &str,
+        service: &Service,
+        image: &Descriptor,
+    ) -> Result<(Component, Vec<Artifact>), Failure> {
+        let bad_name = |_| {
+            Failure::new(
+                Code::Failed,
+                format!("service {name}: its name is no component's"),
+            )
+            .help("use 1 to 32 of a-z 0-9 - _")
+        };
+        let spec = service.spec(&format!("{}/{name}", self.registry)).encode();
+        let mut artifacts = self.artifacts(name, image)?;
+        artifacts.push(Artifact {
+            repository: format!("{}/{name}", self.fleet),
+            digest: Digest::of(&spec),
+            size: spec.len() as u64,
+            content: Content::Bytes(spec.clone()),
+        });
+        let component = Component {
+            name: CoreName::new(name).map_err(bad_name)?,
+            kind: Kind::Container,
+            artifact: target::Artifact {
+                digest: digest(&image.digest)?,
+                size: image.size,
+            },
+            spec: Digest::of(&spec),
+            settings: None,
+            mode: match service.spec.run {
+                Run::Service => Mode::Service,
+                Run::Job => Mode::Job,
+            },
+            strategy: service.strategy,
+            health: service.health,
+            after: self.after(name, service)?,
+        };
+        Ok((component, artifacts))
+    }
+
+    /// Names become positions: services are in the order of their names.
+    fn after(
+        &self,
+        name: &str,
+        service: &Service,
+    ) -> Result<heapless::Vec<After, DEPENDENCIES>, Failure> {
+        let mut all = heapless::Vec::new();
+        for (other, condition) in &service.after {
+            let position = self
+                .project
+                .compose
+                .services
+                .keys()
+                .position(|service| service == other);
+            let position = position.and_then(|position| u8::try_from(position).ok());
+            let component = position.ok_or_else(|| {
+                Failure::new(
+                    Code::Failed,
+                    format!("service {name} depends on {other}, which is not there"),
+                )
+            })?;
+            let after = After {
+                component,
+                condition: *condition,
+            };
+            all.push(after).map_err(|_| {
+                Failure::new(
+                    Code::Failed,
+                    format!(
+                        "service {name} depends on more than {} others",
+                        DEPENDENCIES
+                    ),
+                )
+            })?;
+        }
+        Ok(all)
+    }
+
+    /// Configuration and layers, then the manifest that names them.
+    fn artifacts(&self, name: &str, image: &Descriptor) -> Result<Vec<Artifact>, Failure> {
+        let wrong = |error: &dyn std::fmt::Display| {
+            Failure::new(
+                Code::Failed,
+                format!("the image of service {name}: {error}"),
+            )
+        };
+        let bytes = self.layout.document(image).map_err(|error| wrong(&error))?;
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| wrong(&error))?;
+        let repository = format!("{}/{name}", self.fleet);
+        let mut all = Vec::new();
+        for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            let path = self.layout.blob(&blob.digest).filter(|path| path.is_file());
+            all.push(Artifact {
+                repository: repository.clone(),
+                digest: digest(&blob.digest)?,
+                size: blob.size,
+                content: Content::File(path.ok_or_else(|| wrong(&"a blob is missing"))?),
+            });
+        }
+        all.push(Artifact {
+            repository,
+            digest: digest(&image.digest)?,
+            size: image.size,
+            content: Content::Manifest(image.media_type.clone(), bytes),
+        });
+        Ok(all)
+    }
+}
+
+fn digest(text: &str) -> Result<Digest, Failure> {
+    let hex = text
+        .strip_prefix("sha256:")
+        .and_then(|hex| hex.parse().ok());
+    hex.ok_or_else(|| Failure::new(Code::Failed, format!("{text} is no SHA-256 digest")))
+}
