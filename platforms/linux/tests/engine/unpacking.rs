@@ -5,6 +5,7 @@ use std::path::Path;
 use lightshipd::engine::unpack::{Bounds, unpack};
 use lightshipd::engine::{Error, Reason};
 use lightshipd::store::{Digest, Files};
+use proptest::prelude::*;
 
 use crate::archive::{Archive, gzip};
 use crate::scratch;
@@ -249,5 +250,54 @@ fn a_layer_cut_short_or_changed_anywhere_never_has_the_right_digest() {
             Some(digest),
             "gzip cut at {length}"
         );
+    }
+}
+
+/// Paths that try everything, made of few names so that they meet.
+fn path() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec![
+        "a",
+        "b",
+        "c",
+        "..",
+        ".",
+        "",
+        ".wh.a",
+        ".wh..wh..opq",
+        "outside",
+    ]);
+    prop::collection::vec(part, 1..5)
+        .prop_map(|parts| parts.join("/"))
+        .prop_filter("a name", |path| !path.is_empty())
+}
+
+fn entry() -> impl Strategy<Value = (u8, String, String)> {
+    (prop::sample::select(b"0125634".to_vec()), path(), path())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// `try_layer` looks at what lies around the layer's folder.
+    #[test]
+    fn no_series_of_entries_reaches_out_of_the_layer(entries in prop::collection::vec(entry(), 1..12)) {
+        let archive = entries.iter().fold(Archive::default(), |archive, (kind, path, link)| {
+            let content: &[u8] = if *kind == b'0' { b"changed" } else { b"" };
+            archive.entry(path, *kind, link, 0o755, content)
+        });
+        match try_layer(archive) {
+            Ok(_) => {}
+            // Without root some kernels refuse the marks that overlayfs wants.
+            Err(Error::System { .. }) if !scratch::is_root() => {}
+            Err(error) => prop_assert_eq!(error.reason(), Reason::BadImage, "{}", error),
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
+        let folder = scratch::folder();
+        let root = folder.path().join("layer");
+        std::fs::create_dir(&root).unwrap();
+        let _ = unpack_into(&root, &bytes, ROOMY);
     }
 }
