@@ -19,6 +19,11 @@ pub(crate) fn build(root: &Path, folder: &str, features: &[&str]) -> Result<Prog
     share_lock(root, &path)?;
     let mut command = process::cargo(&path, ["build", "--release", "--bins"]);
     command.args(["--message-format", "json-render-diagnostics"]);
+    if is_smallest(&path) {
+        command
+            .args(["--config", SMALLEST])
+            .env("RUSTC_BOOTSTRAP", "1");
+    }
     if !features.is_empty() {
         command.args(["--features", &features.join(",")]);
     }
@@ -49,6 +54,18 @@ pub(crate) fn build(root: &Path, folder: &str, features: &[&str]) -> Result<Prog
         bail!("building {folder} ended with {status}");
     }
     Ok(programs)
+}
+
+/// Compiler options of a folder that are not stable yet; they make its programs as small as they ship.
+const SMALLEST: &str = "smallest.toml";
+
+/// Whether the folder has such options, and the standard library's source that they build is there.
+fn is_smallest(folder: &Path) -> bool {
+    let mut query = std::process::Command::new("rustc");
+    query.args(["--print", "sysroot"]).current_dir(folder);
+    let source = |sysroot: String| Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
+    folder.join(SMALLEST).is_file()
+        && process::output(query).is_ok_and(|root| source(root).is_dir())
 }
 
 /// Gives a folder that commits no `Cargo.lock` the root's, so that its dependencies are the same versions.

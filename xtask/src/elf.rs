@@ -25,6 +25,12 @@ impl Weight {
     }
 }
 
+/// Whether the program is one for a microcontroller: a 32-bit ELF file.
+pub(crate) fn is_for_device(path: &Path) -> Result<bool> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(FileKind::parse(&*bytes)? == FileKind::Elf32)
+}
+
 /// Weighs the 32-bit ELF file at `path`.
 pub(crate) fn weigh(path: &Path) -> Result<Weight> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -43,6 +43,11 @@ pub(crate) fn check(step: &mut Step, root: &Path) -> Result<()> {
 
 fn build(root: &Path, folder: &str) -> Result<()> {
     for (name, path) in device::build(root, folder, &[])? {
+        // A board that is an ordinary process has nothing to weigh.
+        if !elf::is_for_device(&path)? {
+            println!("{name:<24} {}", path.display());
+            continue;
+        }
         let weight = elf::weigh(&path)?;
         let (flash, ram) = (weight.flash, weight.ram);
         println!(

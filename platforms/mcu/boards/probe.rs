@@ -19,8 +19,9 @@ pub(crate) enum Next {
 }
 
 /// A delivery starts with this, then the image's size and the digest of the whole image.
-const MARK: [u8; 8] = *b"DELIVERY";
-const IMAGE_AT: u32 = 256;
+pub(crate) const MARK: [u8; 8] = *b"DELIVERY";
+/// Where the image itself begins.
+pub(crate) const IMAGE_AT: u32 = 256;
 
 /// Looks at what runs and at what was delivered, and moves one step on.
 pub(crate) fn run(

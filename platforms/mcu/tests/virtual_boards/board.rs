@@ -244,7 +244,14 @@ fn build(folder: &Path) -> Vec<PathBuf> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
         fs::copy(root, lock).unwrap();
     }
-    let output = Command::new(env!("CARGO"))
+    let mut cargo = Command::new(env!("CARGO"));
+    // The long run takes the bootloader as it ships: see the folder's `smallest.toml`.
+    if crate::is_long() && folder.join("smallest.toml").exists() {
+        cargo
+            .args(["--config", "smallest.toml"])
+            .env("RUSTC_BOOTSTRAP", "1");
+    }
+    let output = cargo
         .args([
             "build",
             "--release",

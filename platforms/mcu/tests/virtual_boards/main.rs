@@ -136,15 +136,15 @@ fn hear(board: &mut Fleet, machine: Machine, cut: Option<Instant>) -> bool {
     }
 }
 
+fn is_long() -> bool {
+    std::env::var_os("LIGHTSHIP_LONG").is_some()
+}
+
 fn survives(kind: &'static Kind) {
     let Some(board) = Board::new(kind) else {
         return;
     };
-    let cuts = if std::env::var_os("LIGHTSHIP_LONG").is_some() {
-        100
-    } else {
-        10
-    };
+    let cuts = if is_long() { 100 } else { 10 };
     let mut fleet = Fleet {
         confirmed: 1,
         marked: false,
