@@ -51,6 +51,14 @@ pub enum BuildError {
         /// What it said.
         error: io::Error,
     },
+    /// A registry could not be reached, broke off or was too slow. Worth trying again.
+    #[error("{host}: {why}")]
+    Network {
+        /// The registry.
+        host: String,
+        /// What happened.
+        why: String,
+    },
     /// The engine said no.
     #[error("the engine: {0}")]
     Engine(String),

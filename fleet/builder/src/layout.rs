@@ -254,6 +254,19 @@ impl Write for NewBlob<'_> {
 }
 
 impl NewBlob<'_> {
+    /// As [`Self::finish`], but only when the bytes have this digest.
+    pub(crate) fn finish_as(
+        self,
+        digest: &str,
+        media_type: &str,
+    ) -> Result<Option<Descriptor>, BuildError> {
+        let found = format!("sha256:{}", hex::encode(self.hash.clone().finalize()));
+        if found != digest {
+            return Ok(None);
+        }
+        self.finish(media_type).map(Some)
+    }
+
     pub(crate) fn finish(self, media_type: &str) -> Result<Descriptor, BuildError> {
         let digest = format!("sha256:{}", hex::encode(self.hash.finalize()));
         let path = self

@@ -13,9 +13,11 @@ mod layer;
 mod layout;
 mod pattern;
 pub mod project;
+mod registry;
 mod tree;
 
 pub use config::{Descriptor, Index, Manifest, Platform};
 pub use error::BuildError;
 pub use guard::{Cancel, Limits};
 pub use layout::Layout;
+pub use registry::Registries;

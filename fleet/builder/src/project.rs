@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::{At, BuildError};
 use crate::guard::{Cancel, Limits};
 use crate::layout::Layout;
+use crate::registry::Registries;
 
 /// What a compose file is called, in order of preference.
 pub const COMPOSE_FILES: [&str; 4] = [
@@ -45,6 +46,15 @@ pub struct Target {
     pub platform: Platform,
     /// The device type, `raspberrypi4-64`.
     pub machine: String,
+}
+
+/// What helps where an image is neither in the layout nor can be built without an engine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Helpers<'a> {
+    /// Runs the commands of Dockerfiles.
+    pub engine: Option<&'a Engine>,
+    /// Pulls images; without them the engine does.
+    pub registries: Option<&'a Registries>,
 }
 
 /// What is to be done for one target; everything in it was checked.
@@ -222,7 +232,7 @@ impl Plan {
 
     /// Builds every service's image and says what was done, service and line, to `log`.
     ///
-    /// Without an engine, images that are pulled and built upon must be in the layout already.
+    /// Without helpers, images that are pulled and built upon must be in the layout already.
     /// Building works on the thread that polls: give it one of its own.
     ///
     /// # Errors
@@ -230,7 +240,7 @@ impl Plan {
     pub async fn build(
         &self,
         layout: &Layout,
-        engine: Option<&Engine>,
+        helpers: Helpers<'_>,
         limits: Limits,
         cancel: &Cancel,
         log: &mut (dyn FnMut(&str, &str) + Send),
@@ -241,7 +251,7 @@ impl Plan {
             let work = Work {
                 platform: &self.platform,
                 layout,
-                engine,
+                helpers,
                 limits,
                 cancel,
             };
@@ -283,7 +293,7 @@ impl Recipe {
 struct Work<'a> {
     platform: &'a Platform,
     layout: &'a Layout,
-    engine: Option<&'a Engine>,
+    helpers: Helpers<'a>,
     limits: Limits,
     cancel: &'a Cancel,
 }
@@ -295,14 +305,23 @@ impl Work<'_> {
         reference: &str,
         log: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Descriptor, BuildError> {
-        match (self.layout.resolve(reference, self.platform), self.engine) {
-            (Err(BuildError::MissingImage(_) | BuildError::BadImage { .. }), Some(engine)) => {
-                log(&format!("pulling {reference}"));
-                engine
-                    .pull(reference, self.platform, self.layout, self.cancel)
-                    .await
-            }
-            (found, _) => found,
+        match self.layout.resolve(reference, self.platform) {
+            Err(BuildError::MissingImage(_) | BuildError::BadImage { .. }) => {}
+            found => return found,
+        }
+        let Helpers { engine, registries } = self.helpers;
+        if engine.is_some() || registries.is_some() {
+            log(&format!("pulling {reference}"));
+        }
+        let (platform, layout, cancel) = (self.platform, self.layout, self.cancel);
+        if let Some(registries) = registries {
+            return registries
+                .pull(reference, platform, layout, self.limits, cancel)
+                .await;
+        }
+        match engine {
+            Some(engine) => engine.pull(reference, platform, layout, cancel).await,
+            None => self.layout.resolve(reference, self.platform),
         }
     }
 
@@ -326,11 +345,11 @@ impl Work<'_> {
         };
         let mut pulled = BTreeSet::new();
         loop {
-            let missing = match (build(&request, &mut *log), self.engine) {
+            let missing = match (build(&request, &mut *log), self.helpers.engine) {
                 (Err(BuildError::NeedsEngine { .. }), Some(engine)) => {
                     return engine.build(&request, log).await;
                 }
-                (Err(BuildError::MissingImage(missing)), Some(_)) => missing,
+                (Err(BuildError::MissingImage(missing)), _) => missing,
                 (built, _) => return built,
             };
             if !pulled.insert(missing.clone()) {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use lightship_builder::project::{Plan, Project, Target};
+use lightship_builder::project::{Helpers, Plan, Project, Target};
 use lightship_builder::{BuildError, Cancel, Descriptor, Layout, Limits, Platform};
 use tempfile::TempDir;
 
@@ -51,7 +51,13 @@ fn build(
     let (layout, cancel) = (layout(folder), Cancel::default());
     let mut said = String::new();
     let mut log = |service: &str, line: &str| said = format!("{said}{service}: {line}\n");
-    let built = plan.build(&layout, None, Limits::default(), &cancel, &mut log);
+    let built = plan.build(
+        &layout,
+        Helpers::default(),
+        Limits::default(),
+        &cancel,
+        &mut log,
+    );
     let built = runtime.block_on(built);
     (built, said)
 }

@@ -18,7 +18,7 @@ use flate2::read::GzDecoder;
 use lightship_builder::build::{Request, build};
 use lightship_builder::dockerfile::Dockerfile;
 use lightship_builder::engine::Engine;
-use lightship_builder::project::{Project, Target};
+use lightship_builder::project::{Helpers, Project, Target};
 use lightship_builder::{BuildError, Cancel, Descriptor, Layout, Limits, Manifest, Platform};
 
 /// Set in the process that runs within the namespace.
@@ -215,8 +215,12 @@ impl Bench<'_> {
             said.insert(service.to_owned());
         };
         let (limits, cancel) = (Limits::default(), Cancel::default());
+        let helpers = Helpers {
+            engine: Some(&self.engine),
+            registries: None,
+        };
         let images = plan
-            .build(&self.layout, Some(&self.engine), limits, &cancel, &mut log)
+            .build(&self.layout, helpers, limits, &cancel, &mut log)
             .await;
         let images = images.unwrap();
         assert_eq!(self.files(&images["run"])["made"], "given\n");
