@@ -47,6 +47,25 @@ const ROWS: &[Row] = &[
         ram: Some(6 * 1024),
         measures_stack: true,
     },
+    Row {
+        name: "tunnel, thumbv7m",
+        folder: "transports/wireguard/link-check/cortex-m",
+        program: "tunnel",
+        over: Some("empty"),
+        flash: 36 * 1024,
+        ram: Some(8 * 1024),
+        measures_stack: false,
+    },
+    Row {
+        name: "tunnel, riscv32imac",
+        folder: "transports/wireguard/link-check/riscv",
+        program: "tunnel",
+        over: Some("empty"),
+        flash: 48 * 1024,
+        // Its linker script gives all that is left to the stack, so there is nothing to tell apart.
+        ram: None,
+        measures_stack: false,
+    },
     // The budget is Armv7-M's; the same code is larger on RISC-V, whose bank has 256 KB for it.
     bootloader(
         "bootloader, cortex-m3-sf2",
