@@ -34,7 +34,11 @@ impl Reference {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:".contains(c);
             !text.is_empty() && text.chars().all(allowed) && !text.contains("..")
         };
-        let fits = plain(host) && plain(&repository) && plain(target) && !target.contains('/');
+        let fits = !path.is_empty()
+            && plain(host)
+            && plain(&repository)
+            && plain(target)
+            && !target.contains('/');
         fits.then(|| Self {
             host: host.to_owned(),
             repository,
@@ -44,8 +48,12 @@ impl Reference {
 
     /// Plain HTTP is spoken with this machine alone, as Docker does.
     pub(super) fn url(&self) -> String {
-        let name = self.host.split(':').next().unwrap_or_default();
-        let is_here = name == "localhost" || name.starts_with("127.");
+        let name = match self.host.rsplit_once(':') {
+            Some((name, port)) if port.parse::<u16>().is_ok() => name,
+            Some(_) | None => self.host.as_str(),
+        };
+        let is_loopback = |address: std::net::Ipv4Addr| address.is_loopback();
+        let is_here = name == "localhost" || name.parse().is_ok_and(is_loopback);
         let scheme = if is_here { "http" } else { "https" };
         format!("{scheme}://{}", self.host)
     }
@@ -84,16 +92,13 @@ mod tests {
             ),
             ("localhost:5000/a", "http://localhost:5000/v2/a latest"),
             ("127.0.0.1:5000/a:x", "http://127.0.0.1:5000/v2/a x"),
+            ("127.example.com/a", "https://127.example.com/v2/a latest"),
         ];
         for (text, expected) in cases {
             assert_eq!(shown(text).as_deref(), Some(expected), "{text}");
         }
-        for wrong in ["", "a b", "r.example/../x", "a:?x", "127.evil@x"] {
-            assert_eq!(
-                shown(wrong).filter(|s| !s.contains("evil")),
-                None,
-                "{wrong}"
-            );
+        for wrong in ["", "a b", "r.example/../x", "a:?x", "a@b/c"] {
+            assert_eq!(shown(wrong), None, "{wrong}");
         }
     }
 }
