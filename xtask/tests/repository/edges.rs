@@ -44,7 +44,9 @@ fn place(folder: &str) -> Option<Place> {
 fn may_depend(from: Place, to: Place) -> bool {
     use Place::{Cli, Core, CoreTool, Fleet, Image, Link, Platform, Rigs, Spec, Transport, Xtask};
     match from {
-        Core | Xtask => false,
+        Core => false,
+        // `cargo xtask firmware` makes images.
+        Xtask => to == Image,
         CoreTool => to == Core,
         Link => to == Core,
         Transport => matches!(to, Core | Link),
