@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::report::Step;
-use crate::{device, elf, workspace};
+use crate::{device, elf, image, workspace};
 
 const HELP: &str = "\
 Builds the programs of a board and says where they are and what they weigh.
 
 Usage: cargo xtask firmware <board>
+       cargo xtask firmware <board> --key FILE --version X.Y.Z --security-version N --device-type NAME --out FILE
 
+The second form also makes the board's slot image, signed with the key whose seed of 32 bytes is in the file.
 Boards are the folders of platforms/mcu/boards.";
 
 const BOARDS: &str = "platforms/mcu/boards";
@@ -24,6 +26,10 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     match words {
         [word] if word == "--help" || word == "-h" => println!("{HELP}"),
         [board] if boards.contains(board) => build(&root, &format!("{BOARDS}/{board}"))?,
+        [board, wish @ ..] if boards.contains(board) => {
+            let wish = image::Wish::from_words(wish)?;
+            image::make(&root, &format!("{BOARDS}/{board}"), board, &wish)?;
+        }
         [board] => bail!(
             "there is no board `{board}`; there are: {}",
             boards.join(", ")

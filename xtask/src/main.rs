@@ -8,6 +8,7 @@ mod dist;
 mod elf;
 mod firmware;
 mod fuzz;
+mod image;
 mod libtest;
 mod no_std;
 mod packages;
