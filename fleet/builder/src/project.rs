@@ -57,6 +57,15 @@ pub struct Helpers<'a> {
     pub registries: Option<&'a Registries>,
 }
 
+impl<'a> From<Option<&'a Engine>> for Helpers<'a> {
+    fn from(engine: Option<&'a Engine>) -> Self {
+        Self {
+            engine,
+            registries: None,
+        }
+    }
+}
+
 /// What is to be done for one target; everything in it was checked.
 #[derive(Debug)]
 pub struct Plan {
@@ -237,14 +246,15 @@ impl Plan {
     ///
     /// # Errors
     /// Why there is no image for one of them.
-    pub async fn build(
+    pub async fn build<'h>(
         &self,
         layout: &Layout,
-        helpers: Helpers<'_>,
+        helpers: impl Into<Helpers<'h>>,
         limits: Limits,
         cancel: &Cancel,
         log: &mut (dyn FnMut(&str, &str) + Send),
     ) -> Result<BTreeMap<String, Descriptor>, BuildError> {
+        let helpers = helpers.into();
         let mut images = BTreeMap::new();
         for (service, step) in &self.steps {
             let mut log = |line: &str| log(service, line);
