@@ -6,10 +6,10 @@
 extern crate std;
 
 mod budget;
+pub mod device;
 #[cfg(feature = "std")]
 pub mod host;
 pub mod limits;
-#[cfg(feature = "std")]
 mod topics;
 
 pub use budget::keep_alive_s;
