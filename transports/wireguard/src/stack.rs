@@ -40,10 +40,10 @@ impl Buffers {
         receive: 4 << 10,
         send: 4 << 10,
     };
-    /// For moving blobs: 256 KiB each way.
+    /// For moving blobs: 128 KiB each way. More than a UDP socket of the system's default size holds would be lost in bursts, and slower.
     pub const LARGE: Self = Self {
-        receive: 256 << 10,
-        send: 256 << 10,
+        receive: 128 << 10,
+        send: 128 << 10,
     };
 }
 

@@ -68,9 +68,9 @@ async fn device(hub: &Hub, public: PublicKey, n: u8) -> (Tunnel, Ipv4Addr) {
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), what)
+    tokio::time::timeout(Duration::from_secs(60), what)
         .await
-        .expect("within 20 s")
+        .expect("within a minute")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,13 +121,13 @@ async fn a_port_without_a_listener_refuses() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn megabytes_arrive_whole_in_both_directions() {
+async fn a_megabyte_arrives_whole_in_both_directions() {
     let (hub, public) = hub().await;
     let mut web = hub.listen(80, Buffers::LARGE).unwrap();
     let (tunnel, _) = device(&hub, public, 1).await;
     let stream = soon(tunnel.dial(80, Buffers::LARGE)).await.unwrap();
     let (incoming, _) = soon(web.accept()).await.unwrap();
-    let bytes: Vec<u8> = (0..4_000_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..1_000_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
     let (mut a_read, mut a_write) = tokio::io::split(stream);
     let (mut b_read, mut b_write) = tokio::io::split(incoming);
     let exchange = async {
