@@ -182,3 +182,22 @@ fn host_none_and_shared_networks_are_what_they_say() {
         device.engine.remove(&web).await.unwrap();
     });
 }
+
+#[test]
+fn a_daemon_that_starts_makes_whole_what_was_left_of_the_network() {
+    on_device(async |mut device| {
+        let ports = r#","network":{"ports":[{"host":8080,"container":80}]}"#;
+        let web = serve(&device, "web", "again", ports).await;
+        let flushed = std::process::Command::new("nft")
+            .args(["delete", "table", "ip", "lightship"])
+            .status();
+        if !flushed.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: taking rules away behind the engine's back needs nft");
+            return;
+        }
+        assert_eq!(fetch("127.0.0.1:8080"), None);
+        device.restart_daemon();
+        assert_eq!(fetch("127.0.0.1:8080").as_deref(), Some("again"));
+        device.engine.remove(&web).await.unwrap();
+    });
+}

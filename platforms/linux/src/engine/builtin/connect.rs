@@ -11,7 +11,8 @@ use crate::engine::blocking;
 use crate::engine::error::Doing;
 use crate::engine::runtime::ledger::{Conflict, Ledger};
 use crate::engine::runtime::link::Links;
-use crate::engine::runtime::{Bundle, Plan, State, is_alive, nftables};
+use crate::engine::runtime::nftables::{self, Net};
+use crate::engine::runtime::{Bundle, Plan, State, is_alive};
 use crate::store::InstanceId;
 
 impl Builtin {
@@ -75,21 +76,26 @@ impl Builtin {
         blocking(move || settle(&run, base, &before, &ledger)).await
     }
 
-    /// Takes back what containers held that ended while there was no daemon.
+    /// Takes back what containers held that ended while there was no daemon, and makes the host's network
+    /// what the ledger says, whatever a daemon that was killed left half-done.
     pub(super) fn recover(&self) -> Result<(), Error> {
+        let (run, base) = (&self.options.run, self.options.addresses);
+        if !run.join("ledger").exists() {
+            return Ok(());
+        }
         let before = self.read_ledger()?;
         let mut ledger = before.clone();
         let ids: Vec<String> = before.instances().map(str::to_owned).collect();
-        for id in ids {
-            if !is_alive(&self.options.run.join(&id)) {
-                ledger.disconnect(&id);
-            }
-        }
-        if ledger == before {
-            return Ok(());
+        for id in ids.iter().filter(|id| !is_alive(&run.join(id))) {
+            ledger.disconnect(id);
         }
         ledger.prune();
-        settle(&self.options.run, self.options.addresses, &before, &ledger)
+        let mut links = Links::open().doing("opening the host's network")?;
+        bridge(&mut links, &ledger.nets(base))?;
+        publish(&ledger, base)?;
+        keep(run, &ledger)?;
+        unbridge(&mut links, &before.nets(base), &ledger.nets(base))?;
+        tell_names(run, &ledger, base)
     }
 
     fn read_ledger(&self) -> Result<Ledger, Error> {
@@ -140,10 +146,28 @@ impl Builtin {
 }
 
 /// Makes the host's network what the ledger says, keeps the ledger, and tells the names to all.
+///
+/// A bridge is made before the ledger names it and removed after: if the daemon is killed in between, one
+/// too many is left, never one too few.
 fn settle(run: &Path, base: Ipv4Addr, before: &Ledger, ledger: &Ledger) -> Result<(), Error> {
     let mut links = Links::open().doing("opening the host's network")?;
     let (old, new) = (before.nets(base), ledger.nets(base));
-    for net in new.iter().filter(|net| !old.contains(net)) {
+    let made: Vec<Net> = new
+        .iter()
+        .filter(|net| !old.contains(net))
+        .cloned()
+        .collect();
+    bridge(&mut links, &made)?;
+    if (&old, before.forwards(base)) != (&new, ledger.forwards(base)) {
+        publish(ledger, base)?;
+    }
+    keep(run, ledger)?;
+    unbridge(&mut links, &old, &new)?;
+    tell_names(run, ledger, base)
+}
+
+fn bridge(links: &mut Links, nets: &[Net]) -> Result<(), Error> {
+    for net in nets {
         links
             .bridge(&net.bridge, net.address, net.prefix)
             .doing("making a bridge")?;
@@ -151,23 +175,32 @@ fn settle(run: &Path, base: Ipv4Addr, before: &Ledger, ledger: &Ledger) -> Resul
         let path = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", net.bridge);
         let _ = fs::write(path, "1");
     }
-    if !new.is_empty() && old.is_empty() {
+    if !nets.is_empty() {
         fs::write("/proc/sys/net/ipv4/ip_forward", "1").doing("switching forwarding on")?;
     }
-    if (&old, before.forwards(base)) != (&new, ledger.forwards(base)) {
-        nftables::apply(&new, &ledger.forwards(base)).doing("setting up NAT with nftables")?;
-    }
+    Ok(())
+}
+
+fn publish(ledger: &Ledger, base: Ipv4Addr) -> Result<(), Error> {
+    let (nets, forwards) = (ledger.nets(base), ledger.forwards(base));
+    nftables::apply(&nets, &forwards).doing("setting up NAT with nftables")
+}
+
+fn unbridge(links: &mut Links, old: &[Net], new: &[Net]) -> Result<(), Error> {
     for net in old.iter().filter(|net| !new.contains(net)) {
         links.remove(&net.bridge).doing("removing a bridge")?;
     }
+    Ok(())
+}
+
+fn keep(run: &Path, ledger: &Ledger) -> Result<(), Error> {
     let path = run.join("ledger");
     let draft = path.with_extension("new");
     let bytes = serde_json::to_vec(ledger)
         .map_err(std::io::Error::other)
         .doing("writing the ledger")?;
     fs::write(&draft, bytes).doing("writing the ledger")?;
-    fs::rename(&draft, &path).doing("writing the ledger")?;
-    tell_names(run, ledger, base)
+    fs::rename(&draft, &path).doing("writing the ledger")
 }
 
 /// Writes anew the names that running containers know, into the files that they have mounted.
