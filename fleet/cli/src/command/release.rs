@@ -90,6 +90,7 @@ pub(crate) enum Order {
 
 /// A staged roll-out.
 #[derive(Clone, Debug, Default, Args)]
+#[group(id = "staged")]
 pub(crate) struct Plan {
     /// Waves, in order, each a percentage (`10%`) or a tag (`ring=canary`), with the time to soak behind a slash: `ring=canary/2h 10%/1d`. The rest of the fleet comes last.
     #[arg(long, num_args = 1.., value_name = "WAVE")]
