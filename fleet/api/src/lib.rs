@@ -22,7 +22,9 @@ pub use fleet::{Fleet, FleetPatch, Member, NewFleet, NewMember, Policy};
 pub use log::{LogLine, LogStream};
 pub use name::{BadName, Name};
 pub use problem::Problem;
-pub use provisioning_key::{CreatedProvisioningKey, NewProvisioningKey, ProvisioningKey};
+pub use provisioning_key::{
+    CreatedProvisioningKey, Enrolment, NewProvisioningKey, ProvisioningKey,
+};
 pub use release::{
     DirectorKey, Invalidation, NewRelease, NewRoot, Release, ReleaseDocument, ReleaseState, Root,
 };

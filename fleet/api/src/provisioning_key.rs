@@ -46,4 +46,16 @@ pub struct CreatedProvisioningKey {
     pub secret: String,
     /// The key.
     pub key: ProvisioningKey,
+    /// Where and with whom microcontrollers enrol, if the server has a hub for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<Enrolment>,
+}
+
+/// The enrolment tunnel of a provisioning key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Enrolment {
+    /// Where the hub listens, `host:port`.
+    pub endpoint: String,
+    /// The hub's public key for this provisioning key, in hexadecimal.
+    pub hub: String,
 }

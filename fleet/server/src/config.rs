@@ -23,6 +23,8 @@ pub struct Config {
     pub blobs: Blobs,
     /// The embedded MQTT broker.
     pub mqtt: Mqtt,
+    /// The tunnel hub.
+    pub tunnel: Tunnel,
     /// How long log lines are kept.
     pub logs: Logs,
     /// The first administrator, made when there is no user yet.
@@ -88,6 +90,18 @@ pub struct Mqtt {
     pub tls_listen: Option<SocketAddr>,
     /// Connections at once.
     pub max_clients: usize,
+}
+
+/// The tunnel hub; without `listen` there is none, and devices stay with HTTPS and MQTT over TLS.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tunnel {
+    /// The UDP address for devices that are registered.
+    pub listen: Option<SocketAddr>,
+    /// The UDP address for devices that enrol: microcontrollers, which have no TLS.
+    pub enrolment: Option<SocketAddr>,
+    /// Where devices reach `listen` from outside, `host:port`; the address itself by default.
+    pub endpoint: Option<String>,
 }
 
 /// How long log lines are kept.
@@ -219,6 +233,7 @@ impl Config {
             database: Database::default(),
             blobs: Blobs::default(),
             mqtt: Mqtt::default(),
+            tunnel: Tunnel::default(),
             logs: Logs::default(),
             admin: Admin::default(),
             limits: Limits::default(),

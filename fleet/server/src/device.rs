@@ -95,7 +95,8 @@ impl App {
         if let Some((_, Some(hash))) = &known
             && self.secrets.matches(&key, hash)
         {
-            return Ok(registered(asked.uuid));
+            drop(tx);
+            return Ok(self.registered(asked.uuid).await?);
         }
         let fleet = self.opened(&mut tx, asked).await?;
         match known {
@@ -122,6 +123,7 @@ impl App {
         if !db::devices::register(&mut tx, &new).await? {
             return Err(refuse(Refusal::IdentityTaken));
         }
+        db::devices::place(&mut tx, &uuid).await?;
         let by = format!("device:{uuid}");
         tx.record(Entry {
             by: &by,
@@ -151,7 +153,7 @@ impl App {
         self.refresh(&fleet, &uuid)
             .await
             .map_err(Declined::Failure)?;
-        Ok(registered(asked.uuid))
+        Ok(self.registered(asked.uuid).await?)
     }
 
     /// The fleet that a provisioning key opens, with one use of it spent.
@@ -190,6 +192,19 @@ impl App {
         .await?)
     }
 
+    /// What a registered device is told; its tunnel is open when it hears of it.
+    async fn registered(&self, uuid: Uuid) -> Result<Registered, db::Error> {
+        let Some(tunnel) = self.tunnel() else {
+            return Ok(Registered { uuid, tunnel: None });
+        };
+        let placed = db::devices::find_placed(&self.db, "", &uuid.to_string()).await?;
+        let tunnel = placed.map(|placed| {
+            tunnel.admit(&placed);
+            tunnel.of(placed.address)
+        });
+        Ok(Registered { uuid, tunnel })
+    }
+
     /// Tells the director what is stored of a device.
     pub(crate) async fn refresh(&self, fleet: &Name, uuid: &str) -> Answer<()> {
         let Some(facts) = direct::device_facts(self, fleet, uuid).await? else {
@@ -215,13 +230,19 @@ impl App {
                 tx.commit().await?;
                 known.propose(hash);
             }
-            NewKey::WireGuard(key) => {
-                let key = hex::encode(key.0);
+            NewKey::WireGuard(proposed) => {
+                let proposed = *proposed;
+                let key = hex::encode(proposed.0);
                 if db::devices::tunnel_key_taken(&mut tx, &key, &uuid).await? {
                     return Err(refuse(Refusal::BadKey));
                 }
                 db::devices::propose_tunnel_key(&mut tx, &uuid, &key).await?;
                 tx.commit().await?;
+                if let Some(tunnel) = self.tunnel()
+                    && let Some(placed) = db::devices::find_placed(&self.db, "", &uuid).await?
+                {
+                    tunnel.offer(placed.address, &proposed);
+                }
             }
         }
         Ok(KeyAccepted {
@@ -297,10 +318,6 @@ impl App {
         }
         Ok(None)
     }
-}
-
-fn registered(uuid: Uuid) -> Registered {
-    Registered { uuid, tunnel: None }
 }
 
 /// A device of which nothing is known yet.

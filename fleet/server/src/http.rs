@@ -20,6 +20,7 @@ mod releases;
 mod rollouts;
 mod roots;
 mod tokens;
+mod tunnel;
 mod users;
 mod variables;
 
@@ -56,6 +57,7 @@ pub(crate) fn described() -> OpenApiRouter<App> {
         .routes(routes!(devices::pin))
         .routes(routes!(devices::move_to))
         .routes(routes!(devices::command))
+        .routes(routes!(tunnel::open))
         .routes(routes!(logs::read))
         .routes(routes!(roots::director_key))
         .routes(routes!(roots::list, roots::create))
@@ -98,6 +100,23 @@ pub(crate) fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(limit))
         .merge(device::router())
         .merge(crate::registry::router())
+        .layer(middleware::from_fn_with_state(app.clone(), measure))
+        .with_state(app)
+}
+
+/// What a device reaches through its tunnel: its own routes, and images.
+pub(crate) fn inside(app: App) -> Router {
+    let routes = device::router().merge(crate::registry::router());
+    routes
+        .fallback(|| async { Failure::not_found("resource") })
+        .layer(middleware::from_fn_with_state(app.clone(), measure))
+        .with_state(app)
+}
+
+/// What a device reaches that enrols: registration, and nothing else.
+pub(crate) fn for_guests(app: App) -> Router {
+    device::registration()
+        .fallback(|| async { Failure::not_found("resource") })
         .layer(middleware::from_fn_with_state(app.clone(), measure))
         .with_state(app)
 }

@@ -22,11 +22,13 @@ mod server;
 mod signer;
 mod specs;
 mod store;
+mod tunnel;
 
 pub use bus::StartError as BusError;
 pub use certificate::CertificateError;
-pub use config::{Admin, Blobs, Config, ConfigError, Database, Https, Limits, Logs, Mqtt};
+pub use config::{Admin, Blobs, Config, ConfigError, Database, Https, Limits, Logs, Mqtt, Tunnel};
 pub use server::{Handle, Server, StartError, openapi_json};
+pub use tunnel::TunnelError;
 
 use std::sync::{Arc, OnceLock};
 
@@ -63,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) log_lines: broadcast::Sender<LogLine>,
     pub(crate) outbox: bus::Outbox,
     bus: OnceLock<Arc<bus::Embedded>>,
+    tunnel: OnceLock<tunnel::Tunnel>,
     pub(crate) authority_pem: Arc<str>,
     /// Passwords hashed at the same time: each takes 19 MiB.
     pub(crate) hashing: Semaphore,
@@ -71,6 +74,11 @@ pub(crate) struct Shared {
 }
 
 impl App {
+    /// The tunnel hub, if there is one.
+    pub(crate) fn tunnel(&self) -> Option<&tunnel::Tunnel> {
+        self.tunnel.get()
+    }
+
     /// What carries messages to devices.
     pub(crate) fn bus(&self) -> &dyn bus::Bus {
         self.bus

@@ -111,6 +111,14 @@ impl Secrets {
         ))
     }
 
+    /// The hub's private key for the provisioning key with this identifier.
+    pub(crate) fn hub_key(&self, id: &str) -> [u8; 32] {
+        let tag = hmac::sign(&self.key, format!("hub key {id}").as_bytes());
+        tag.as_ref()
+            .try_into()
+            .expect("an HMAC-SHA256 has 32 bytes")
+    }
+
     /// The password as argon2 sees it: keyed, and of one length whatever was typed.
     fn keyed(&self, password: &str) -> Vec<u8> {
         STANDARD_NO_PAD

@@ -17,7 +17,7 @@ use crate::http::listener::Incoming;
 use crate::http::peer::{Peer, Rate};
 use crate::{
     App, Config, Shared, bus, clock, db, device, direct, folder, http, logs, metrics, openapi,
-    registry, roster, secret, signer, store,
+    registry, roster, secret, signer, store, tunnel,
 };
 
 /// Events that a slow listener may fall behind.
@@ -57,6 +57,9 @@ pub enum StartError {
     /// The MQTT broker does not start.
     #[error(transparent)]
     Bus(#[from] bus::StartError),
+    /// The tunnel hub does not start.
+    #[error(transparent)]
+    Tunnel(#[from] tunnel::TunnelError),
     /// The first administrator could not be made.
     #[error("first administrator: {0}")]
     Admin(String),
@@ -110,6 +113,7 @@ impl Server {
             log_lines: logs::live(),
             outbox: bus::Outbox::default(),
             bus: std::sync::OnceLock::new(),
+            tunnel: std::sync::OnceLock::new(),
             db,
             secrets: secret::Secrets::new(&key),
             events,
@@ -128,9 +132,16 @@ impl Server {
         }
         let broker = bus::Embedded::start(&app, &app.config.data).await?;
         let _ = app.bus.set(Arc::clone(&broker));
+        if let Some(listen) = app.config.tunnel.listen {
+            let hub = tunnel::Tunnel::start(&app.config.tunnel, listen, &app.config.data).await?;
+            let _ = app.tunnel.set(hub);
+        }
         app.start_directors().await?;
         let mut handle = serve(app.clone(), &certificate).await?;
         handle.mqtt = broker.local();
+        handle
+            .tasks
+            .extend(tunnel::serve(&app, broker.local()).await?);
         handle
             .tasks
             .push(tokio::spawn(device::store_reports(app.clone(), waiting)));

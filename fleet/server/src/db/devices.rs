@@ -369,3 +369,65 @@ fn saved_device(row: &AnyRow) -> Result<director::SavedDevice, Error> {
         report,
     })
 }
+
+/// A device's place in the tunnel: its number, which stands for its address, and its keys.
+pub(crate) struct Placed {
+    pub(crate) address: i64,
+    pub(crate) wireguard: Option<String>,
+    pub(crate) next_wireguard: Option<String>,
+}
+
+fn placed_device(row: &AnyRow) -> Result<Placed, Error> {
+    Ok(Placed {
+        address: row.try_get("number")?,
+        wireguard: row.try_get("wireguard")?,
+        next_wireguard: row.try_get("next_wireguard")?,
+    })
+}
+
+/// Gives a device a number of its own.
+pub(crate) async fn place(tx: &mut Tx<'_>, uuid: &str) -> Result<(), Error> {
+    let query = "INSERT INTO addresses (device) VALUES ($1) ON CONFLICT (device) DO NOTHING";
+    sqlx::query(query)
+        .bind(uuid)
+        .execute(tx.on())
+        .await
+        .map(|_| ())
+}
+
+/// Where all registered devices are.
+pub(crate) async fn placed(db: &Db) -> Result<Vec<Placed>, Error> {
+    let query = "SELECT devices.*, addresses.number FROM devices JOIN addresses ON addresses.device = devices.uuid WHERE api_key IS NOT NULL";
+    sqlx::query(query)
+        .fetch_all(db.read())
+        .await?
+        .iter()
+        .map(placed_device)
+        .collect()
+}
+
+/// Where a device is; an empty fleet stands for any.
+pub(crate) async fn find_placed(db: &Db, fleet: &str, uuid: &str) -> Result<Option<Placed>, Error> {
+    let query = "SELECT devices.*, addresses.number FROM devices JOIN addresses ON addresses.device = devices.uuid WHERE devices.uuid = $1 AND ($2 = '' OR devices.fleet = $2)";
+    let row = sqlx::query(query)
+        .bind(uuid)
+        .bind(fleet)
+        .fetch_optional(db.read())
+        .await?;
+    row.as_ref().map(placed_device).transpose()
+}
+
+/// The proposed tunnel key was used.
+pub(crate) async fn retire_tunnel_key(
+    tx: &mut Tx<'_>,
+    number: i64,
+    current: &str,
+) -> Result<(), Error> {
+    let query = "UPDATE devices SET wireguard = next_wireguard, next_wireguard = NULL WHERE next_wireguard = $1 AND uuid = (SELECT device FROM addresses WHERE number = $2)";
+    sqlx::query(query)
+        .bind(current)
+        .bind(number)
+        .execute(tx.on())
+        .await
+        .map(|_| ())
+}

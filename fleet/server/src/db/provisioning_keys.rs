@@ -116,3 +116,10 @@ pub(crate) async fn spend(tx: &mut Tx<'_>, id: &str) -> Result<bool, Error> {
         .rows_affected()
         == 1)
 }
+
+/// The identifiers of all keys that are neither expired, revoked nor used up.
+pub(crate) async fn valid(db: &Db, now_ms: i64) -> Result<Vec<String>, Error> {
+    let query = "SELECT id FROM provisioning_keys WHERE revoked_at IS NULL AND expires_at > $1 AND uses < max_uses";
+    let rows = sqlx::query(query).bind(now_ms).fetch_all(db.read()).await?;
+    rows.iter().map(|row| row.try_get("id")).collect()
+}

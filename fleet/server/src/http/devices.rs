@@ -209,6 +209,7 @@ pub(super) async fn delete(
 ) -> Answer<StatusCode> {
     caller.require(&app, &fleet, Role::Operator).await?;
     let shown = find(&app, &fleet, &device).await?;
+    let placed = db::devices::find_placed(&app.db, fleet.as_str(), &device).await?;
     let mut tx = app.db.write().await?;
     db::variables::delete_of_device(
         &mut tx,
@@ -225,6 +226,9 @@ pub(super) async fn delete(
     tx.commit().await?;
     if let Ok(uuid) = device.parse() {
         app.roster.remove(&uuid);
+        if let (Some(tunnel), Some(placed)) = (app.tunnel(), placed) {
+            tunnel.dismiss(placed.address);
+        }
         app.bus().disconnect(&uuid).await;
         app.told(&fleet, director::Event::Removed(uuid)).await;
     }
@@ -236,6 +240,13 @@ async fn find(app: &App, fleet: &Name, uuid: &str) -> Answer<Device> {
     let device = db::devices::find(&app.db, fleet, uuid).await?;
     let mut device = device.ok_or_else(|| Failure::not_found("device"))?;
     live(app, &mut device);
+    if let Some(tunnel) = app.tunnel()
+        && let Some(placed) = db::devices::find_placed(&app.db, fleet.as_str(), uuid).await?
+        && let Some(ago) = tunnel.last_handshake(placed.address)
+    {
+        let at_ms = clock::now_ms() - i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+        device.last_handshake_at = Some(lightship_api::Timestamp::from_millis(at_ms));
+    }
     Ok(device)
 }
 

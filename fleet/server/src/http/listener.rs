@@ -28,15 +28,34 @@ pub(crate) struct Incoming {
 /// A connection that gives back its place when it is dropped.
 pub(crate) struct Connection {
     io: Io,
-    _place: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Tunnel(Box<lightship_wireguard::Stream>),
+}
+
+impl Connection {
+    /// A connection through a device's tunnel; the hub bounds how many there are.
+    pub(crate) fn inside(stream: lightship_wireguard::Stream) -> Self {
+        Self {
+            io: Io::Tunnel(Box::new(stream)),
+            _place: None,
+        }
+    }
 }
 
 impl Incoming {
+    /// Connections that somebody else accepts.
+    pub(crate) fn inside(
+        ready: mpsc::Receiver<(Connection, SocketAddr)>,
+        local: SocketAddr,
+    ) -> Self {
+        Self { ready, local }
+    }
+
     /// Accepts from `listener` until `stop`.
     pub(crate) fn start(
         listener: TcpListener,
@@ -83,7 +102,15 @@ async fn accept(
                 },
             };
             // Nobody left to serve it: the server is stopping.
-            let _ = ready.send((Connection { io, _place: place }, peer)).await;
+            let _ = ready
+                .send((
+                    Connection {
+                        io,
+                        _place: Some(place),
+                    },
+                    peer,
+                ))
+                .await;
         });
     }
 }
@@ -113,6 +140,7 @@ impl AsyncRead for Connection {
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
+            Io::Tunnel(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -126,6 +154,7 @@ impl AsyncWrite for Connection {
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_write(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_write(cx, buf),
+            Io::Tunnel(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
         }
     }
 
@@ -133,6 +162,7 @@ impl AsyncWrite for Connection {
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_flush(cx),
             Io::Tls(io) => Pin::new(io).poll_flush(cx),
+            Io::Tunnel(io) => Pin::new(io.as_mut()).poll_flush(cx),
         }
     }
 
@@ -140,6 +170,7 @@ impl AsyncWrite for Connection {
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_shutdown(cx),
             Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Tunnel(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
         }
     }
 }

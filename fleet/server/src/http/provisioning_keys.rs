@@ -68,9 +68,14 @@ pub(super) async fn create(
     })
     .await?;
     tx.commit().await?;
+    let enrolment = app.open_enrolment(&key.id);
     Ok((
         StatusCode::CREATED,
-        Json(CreatedProvisioningKey { secret, key }),
+        Json(CreatedProvisioningKey {
+            secret,
+            key,
+            enrolment,
+        }),
     ))
 }
 
@@ -96,5 +101,6 @@ pub(super) async fn revoke(
     })
     .await?;
     tx.commit().await?;
+    app.close_enrolment(&key);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -132,6 +132,22 @@ impl Gadget {
             .await
     }
 
+    /// Registers with this tunnel key.
+    pub(crate) async fn register_with(
+        &self,
+        provisioning_key: &str,
+        wireguard: [u8; 32],
+    ) -> Response {
+        let Up::Register(mut asked) = self.message(provisioning_key) else {
+            unreachable!("a registration is what it is")
+        };
+        asked.wireguard = PublicKey(wireguard);
+        let message = serde_json::to_value(Up::Register(asked)).unwrap();
+        self.person
+            .send(Method::POST, "/device/v1/register", Some(message))
+            .await
+    }
+
     pub(crate) fn bearer(&self) -> String {
         format!("{}.{}", self.uuid, hex::encode(self.key.0))
     }

@@ -12,3 +12,4 @@ mod postgres;
 mod publisher;
 mod registry;
 mod site;
+mod tunnel;

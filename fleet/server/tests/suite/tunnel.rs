@@ -1,0 +1,243 @@
+//! The tunnel: what a device reaches through it, and what people reach of a device.
+
+use std::time::Duration;
+
+use lightship_wireguard::tunnel::{KeepAlive, KeySet, Tunnel, TunnelConfig};
+use lightship_wireguard::{Buffers, PresharedKey, PublicKey, SecretKey};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::gadget::{Gadget, provisioning_key};
+use crate::site::{Person, Site};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn site() -> Site {
+    Site::start_with(None, |config| {
+        config.tunnel.listen = Some("127.0.0.1:0".parse().unwrap());
+        config.tunnel.enrolment = Some("127.0.0.1:0".parse().unwrap());
+    })
+    .await
+}
+
+/// Registers a device and opens its tunnel as the answer says.
+async fn tunnelled(site: &Site, seed: u8, key: &str) -> (Gadget, Tunnel, u16) {
+    let gadget = Gadget::new(site, seed);
+    let secret = SecretKey::generate();
+    let answer: Value = gadget
+        .register_with(key, secret.public().0)
+        .await
+        .json()
+        .await
+        .unwrap();
+    let told = &answer["registered"]["tunnel"];
+    let text = |name: &str| told[name].as_str().unwrap().to_owned();
+    let hub = PublicKey(hex::decode(text("hub")).unwrap().try_into().unwrap());
+    let tunnel = Tunnel::open(TunnelConfig {
+        keys: KeySet {
+            secret,
+            hub,
+            preshared: PresharedKey::default(),
+        },
+        pending: None,
+        hub: text("endpoint").parse().unwrap(),
+        hub_address: text("gateway").parse().unwrap(),
+        address: text("address").parse().unwrap(),
+        keep_alive: KeepAlive::Learned,
+    });
+    (
+        gadget,
+        tunnel.await.unwrap(),
+        u16::try_from(told["http_port"].as_u64().unwrap()).unwrap(),
+    )
+}
+
+/// The status of a request through the tunnel.
+async fn inside(tunnel: &Tunnel, port: u16, path: &str, bearer: &str) -> String {
+    let work = async {
+        let mut stream = tunnel.dial(port, Buffers::default()).await.unwrap();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: fleet\r\nAuthorization: Bearer {bearer}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer)
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .to_owned()
+    };
+    tokio::time::timeout(PATIENCE, work).await.unwrap()
+}
+
+async fn harbour(site: &Site) -> (Person, String) {
+    let admin = site.admin().await;
+    admin
+        .ok(
+            Method::POST,
+            "/api/v1/fleets",
+            Some(json!({"name": "harbour"})),
+        )
+        .await;
+    let key = provisioning_key(&admin, "harbour", 9).await;
+    (admin, key)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_reaches_its_own_routes_through_the_tunnel_and_no_others() {
+    let site = site().await;
+    let (admin, key) = harbour(&site).await;
+    let (gadget, tunnel, port) = tunnelled(&site, 1, &key).await;
+    assert_eq!(
+        inside(&tunnel, port, "/device/v1/target?root=1", &gadget.bearer()).await,
+        "304"
+    );
+    assert_eq!(
+        inside(&tunnel, port, "/device/v1/target", "nobody").await,
+        "401"
+    );
+    assert_eq!(
+        inside(
+            &tunnel,
+            port,
+            "/api/v1/fleets",
+            admin.token.as_deref().unwrap()
+        )
+        .await,
+        "404"
+    );
+    let shown = admin
+        .ok(
+            Method::GET,
+            &format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid),
+            None,
+        )
+        .await;
+    assert!(shown["last_handshake_at"].is_string(), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_reaches_a_port_of_a_device() {
+    let site = site().await;
+    let (admin, key) = harbour(&site).await;
+    let (gadget, tunnel, port) = tunnelled(&site, 1, &key).await;
+    inside(&tunnel, port, "/device/v1/target", &gadget.bearer()).await;
+    let mut echo = tunnel.listen(22, Buffers::default()).await.unwrap();
+    tokio::spawn(async move {
+        while let Some(mut stream) = echo.accept().await {
+            let mut heard = [0; 5];
+            stream.read_exact(&mut heard).await.unwrap();
+            stream.write_all(&heard).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+    });
+    let path = |port: u16| {
+        format!(
+            "/api/v1/fleets/harbour/devices/{}/tunnel/{port}",
+            gadget.uuid
+        )
+    };
+    let upgrade = |port: u16| {
+        admin
+            .request(Method::GET, &path(port))
+            .header("connection", "upgrade")
+            .header("upgrade", "lightship-tunnel")
+    };
+    let opened = tokio::time::timeout(PATIENCE, upgrade(22).send())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(opened.status(), 101, "{}", opened.text().await.unwrap());
+    let mut stream = opened.upgrade().await.unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    let mut heard = [0; 5];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut heard))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&heard, b"hello");
+    assert_eq!(
+        upgrade(23).send().await.unwrap().status(),
+        409,
+        "nobody listens there"
+    );
+    assert_eq!(
+        admin.status(Method::GET, &path(22), None).await,
+        400,
+        "without asking for an upgrade"
+    );
+    let changes = admin
+        .ok(Method::GET, "/api/v1/fleets/harbour/changes?limit=1", None)
+        .await;
+    assert_eq!(changes["changes"][0]["what"], "device.tunnelled");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_provisioning_key_has_an_enrolment_tunnel_of_its_own() {
+    let site = site().await;
+    let (admin, _) = harbour(&site).await;
+    let new = json!({"label": "mcu", "max_uses": 2, "expires_at": "2031-01-01T00:00:00Z"});
+    let made = admin
+        .ok(
+            Method::POST,
+            "/api/v1/fleets/harbour/provisioning-keys",
+            Some(new.clone()),
+        )
+        .await;
+    let other = admin
+        .ok(
+            Method::POST,
+            "/api/v1/fleets/harbour/provisioning-keys",
+            Some(new),
+        )
+        .await;
+    assert_ne!(made["enrolment"]["hub"], other["enrolment"]["hub"]);
+    let provisioning = hex::decode(made["secret"].as_str().unwrap()).unwrap();
+    let hub = PublicKey(
+        hex::decode(made["enrolment"]["hub"].as_str().unwrap())
+            .unwrap()
+            .try_into()
+            .unwrap(),
+    );
+    let tunnel = Tunnel::open(TunnelConfig {
+        keys: KeySet {
+            secret: SecretKey::generate(),
+            hub,
+            preshared: lightship_wireguard::enrolment::preshared_key(&provisioning),
+        },
+        pending: None,
+        hub: made["enrolment"]["endpoint"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap(),
+        hub_address: "100.64.0.1".parse().unwrap(),
+        address: "100.127.255.254".parse().unwrap(),
+        keep_alive: KeepAlive::Learned,
+    })
+    .await
+    .unwrap();
+    let gadget = Gadget::new(&site, 1);
+    let body = serde_json::to_string(&gadget.message(made["secret"].as_str().unwrap())).unwrap();
+    let work = async {
+        let mut stream = tunnel.dial(80, Buffers::default()).await.unwrap();
+        let length = body.len();
+        let request = format!(
+            "POST /device/v1/register HTTP/1.1\r\nHost: fleet\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let answer = tokio::time::timeout(PATIENCE, work).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(
+        inside(&tunnel, 80, "/device/v1/target", &gadget.bearer()).await,
+        "404",
+        "a guest reaches registration alone"
+    );
+    assert_eq!(gadget.poll("", "", 0).await.0, 304, "and is a device now");
+}
