@@ -241,9 +241,9 @@ impl<'s, 'b, S: Io> Connection<'s, 'b, S> {
         }
         if self.is_registered {
             let topic = topics::topic(self.uuid, "presence");
-            let presence = Publication::bytes(&topic, &[1])
-                .retain()
-                .qos(QoS::AtLeastOnce);
+            // At most once: a session keeps what is not acknowledged, and connections that follow one another quickly would fill it with old presence for ever.
+            // Should the connection break before this arrives, the last will says so.
+            let presence = Publication::bytes(&topic, &[1]).retain();
             published(self.mqtt.publish(presence).await)?;
         }
         Ok(())

@@ -211,10 +211,9 @@ pub async fn rubbish_is_named_and_the_link_recovers<S: Subject>() {
         actor
             .acted
             .extend((position > 0).then_some(position as u64));
+        let what = std::format!("the command after rubbish {position}");
         actor
-            .until("a command after rubbish", |actor| {
-                actor.acted.last() == Some(&id)
-            })
+            .until(&what, |actor| actor.acted.last() == Some(&id))
             .await;
     }
 }
