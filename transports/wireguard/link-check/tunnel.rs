@@ -5,7 +5,9 @@ use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use lightship_wireguard::link::{Input, KeepAlive, KeySet, Link, Output};
-use lightship_wireguard::{EntropyError, EntropySource, PresharedKey, PublicKey, SecretKey, Ticks, TimeFloor};
+use lightship_wireguard::{
+    EntropyError, EntropySource, PresharedKey, PublicKey, SecretKey, Ticks, TimeFloor,
+};
 
 /// Where a board has its random number generator.
 struct Chance;
@@ -19,13 +21,19 @@ impl EntropySource for Chance {
 
 fn keys(seed: u8) -> KeySet {
     let hub = PublicKey(black_box([9; 32]));
-    KeySet { secret: SecretKey(black_box([seed; 32])), hub, preshared: PresharedKey(black_box([3; 32])) }
+    KeySet {
+        secret: SecretKey(black_box([seed; 32])),
+        hub,
+        preshared: PresharedKey(black_box([3; 32])),
+    }
 }
 
 pub(crate) fn live(place: &mut MaybeUninit<Link>) -> bool {
     let (mut floor, store_s) = TimeFloor::boot(Ticks::ZERO, black_box(1_750_000_000));
     floor.stored(black_box(store_s));
-    let Ok(link) = Link::new(floor.now(Ticks::ZERO), keys(1), None, KeepAlive::Learned) else { return false };
+    let Ok(link) = Link::new(floor.now(Ticks::ZERO), keys(1), None, KeepAlive::Learned) else {
+        return false;
+    };
     let link = place.write(link);
     let mut buffer = [0; 1472];
     loop {
