@@ -200,7 +200,12 @@ fn a_release_that_fails_is_reverted_and_not_tried_again() {
     let bad = component("web", 2);
     device.faults.insert(bad.artifact.digest, Fault::Unhealthy);
     device
-        .assign(&publisher, 2, &release_head("2.0"), &[bad.clone()])
+        .assign(
+            &publisher,
+            2,
+            &release_head("2.0"),
+            std::slice::from_ref(&bad),
+        )
         .unwrap();
     device.pass(seconds(60)).unwrap();
     device
@@ -1144,6 +1149,7 @@ fn torn(bytes: &mut Vec<u8>) {
 }
 
 /// A record of a newer agent that says that this one must not read it.
+#[expect(clippy::ptr_arg, reason = "it stands where `torn` stands")]
 fn newer(bytes: &mut Vec<u8>) {
     bytes[0] = 9;
     bytes[1] = 9;

@@ -243,11 +243,11 @@ fn explore(wish: &Wish) -> (u64, u64) {
 /// All choices of strategies; where the components are alike, only those in rising order.
 fn choices(alike: bool) -> Vec<[Strategy; COUNT]> {
     let mut all = Vec::new();
-    for a in 0..STRATEGIES.len() {
-        for b in 0..STRATEGIES.len() {
-            for c in 0..STRATEGIES.len() {
+    for (a, first) in STRATEGIES.into_iter().enumerate() {
+        for (b, second) in STRATEGIES.into_iter().enumerate() {
+            for (c, third) in STRATEGIES.into_iter().enumerate() {
                 if !alike || (a <= b && b <= c) {
-                    all.push([STRATEGIES[a], STRATEGIES[b], STRATEGIES[c]]);
+                    all.push([first, second, third]);
                 }
             }
         }
