@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use lightship_core::id::{Name, ProvisioningKey};
 use lightship_core::trust::{Compact, Root, TrustState};
 use serde::Deserialize;
@@ -15,8 +17,17 @@ struct File {
     product: Name,
     name: Option<Name>,
     server: String,
-    ca: PathBuf,
-    root: PathBuf,
+    /// The fleet's name, for people who read the file.
+    #[expect(
+        dead_code,
+        reason = "which fleet a device joins, its provisioning key says"
+    )]
+    fleet: Option<Name>,
+    /// PEM.
+    #[serde(default)]
+    authority: String,
+    /// A root document, base64.
+    root: String,
     provisioning_key: Option<ProvisioningKey>,
     #[serde(default = "default_data")]
     data: PathBuf,
@@ -110,7 +121,7 @@ pub enum ConfigError {
     },
     /// The root document is not one that its own keys signed.
     #[error(
-        "{path}: not a trusted root document: {offence:?}; copy it again from `lightship config`"
+        "{path}: root: not a trusted root document: {offence:?}; copy it again from `lightship config`"
     )]
     Root {
         /// Which file.
@@ -121,7 +132,7 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads and checks a configuration file. Paths in it are relative to its folder.
+    /// Reads and checks a configuration file, as `lightship config` writes it.
     ///
     /// # Errors
     ///
@@ -133,21 +144,25 @@ impl Config {
             path: path.to_owned(),
             message: error.to_string(),
         })?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let root_path = folder.join(&file.root);
-        let root = TrustState::first_root(&Compact, &read(&root_path)?).map_err(|offence| {
-            ConfigError::Root {
-                path: root_path,
+        let wrong = |message: &str| ConfigError::Wrong {
+            path: path.to_owned(),
+            message: message.to_owned(),
+        };
+        let document = STANDARD.decode(file.root.trim());
+        let document = document
+            .map_err(|_| wrong("root: not base64; copy it again from `lightship config`"))?;
+        let root =
+            TrustState::first_root(&Compact, &document).map_err(|offence| ConfigError::Root {
+                path: path.to_owned(),
                 offence,
-            }
-        })?;
+            })?;
         Ok(Self {
             path: path.to_owned(),
             device_type: file.device_type,
             product: file.product,
             name: file.name,
             server: file.server,
-            authorities: read(&folder.join(&file.ca))?,
+            authorities: file.authority.into_bytes(),
             root,
             provisioning_key: file.provisioning_key,
             data: file.data,
