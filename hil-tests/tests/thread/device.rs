@@ -1,0 +1,143 @@
+//! A device: the daemon as a process of its own, in a folder of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tempfile::TempDir;
+
+use crate::shore::Shore;
+
+/// The daemon, where cargo has put it beside this test.
+pub(crate) fn program() -> Option<PathBuf> {
+    let here = std::env::current_exe().ok()?;
+    let program = here.parent()?.parent()?.join("lightshipd");
+    program.exists().then_some(program)
+}
+
+pub(crate) struct Device {
+    program: PathBuf,
+    folder: TempDir,
+    child: Option<Child>,
+}
+
+impl Device {
+    pub(crate) async fn new(program: PathBuf, shore: &Shore) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        let text = format!(
+            "device_type = \"board\"\nproduct = \"harbour\"\nserver = \"{}\"\nauthority = \"\"\"\n{}\"\"\"\nroot = \"{}\"\nprovisioning_key = \"{}\"\ndata = \"{}\"\nrun = \"{}\"\n",
+            shore.url(),
+            shore.authority(),
+            STANDARD.encode(shore.root_document()),
+            shore.provisioning_key().await,
+            at.join("data").display(),
+            at.join("run").display(),
+        );
+        fs::write(at.join("device.toml"), text).unwrap();
+        Self {
+            program,
+            folder,
+            child: None,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn configuration(&self) -> String {
+        fs::read_to_string(self.path("device.toml")).unwrap()
+    }
+
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    pub(crate) fn start(&mut self) {
+        let mut options = fs::OpenOptions::new();
+        let log = options
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
+        let mut command = Command::new(&self.program);
+        command
+            .args(["run", "--config"])
+            .arg(self.path("device.toml"));
+        let child = command.stdin(Stdio::null()).stderr(log).spawn().unwrap();
+        self.child = Some(child);
+    }
+
+    /// Whether a process of a container of this device has this command line.
+    pub(crate) fn runs(&self, words: &str) -> bool {
+        self.shims().iter().any(|shim| {
+            children(*shim)
+                .iter()
+                .any(|child| command_line(*child).contains(words))
+        })
+    }
+
+    /// The shims of this device: they name its folder.
+    fn shims(&self) -> Vec<u32> {
+        let folder = self.folder.path().display().to_string();
+        processes()
+            .filter(|pid| {
+                let line = command_line(*pid);
+                line.contains(" shim ") && line.contains(&folder)
+            })
+            .collect()
+    }
+
+    /// As a loss of power: nothing is asked first.
+    pub(crate) fn kill_with_containers(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for shim in self.shims() {
+            for pid in children(shim).into_iter().chain([shim]) {
+                let pid = i32::try_from(pid)
+                    .ok()
+                    .and_then(rustix::process::Pid::from_raw);
+                if let Some(pid) = pid {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.kill_with_containers();
+    }
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn command_line(pid: u32) -> String {
+    let bytes = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline"));
+    let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+    text.replace('\0', " ")
+}
+
+/// All descendants.
+fn children(of: u32) -> Vec<u32> {
+    let mut found: Vec<u32> = processes().filter(|pid| parent(*pid) == Some(of)).collect();
+    for child in found.clone() {
+        found.extend(children(child));
+    }
+    found
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,254 @@
+//! A fleet server, and somebody who holds the offline keys.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signer, SigningKey};
+use lightship_core::id::{Digest, KeyId, PublicKey, Version};
+use lightship_core::limits::DOCUMENT_BYTES;
+use lightship_core::target::{Artifact, Component, Health, Kind, Mode, Strategy};
+use lightship_core::time::UnixTime;
+use lightship_core::trust::{ReleaseHead, RoleKeys, Root, encode_release, encode_root, seal};
+use lightship_fleet::{Config, Handle, Server};
+use lightship_spec::container::ContainerSpec;
+use reqwest::{Certificate, Client, Method};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const PASSWORD: &str = "a password for tests";
+
+pub(crate) struct Shore {
+    server: Handle,
+    client: Client,
+    url: String,
+    token: String,
+    root_document: Vec<u8>,
+    _folder: TempDir,
+}
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+fn public(key: &SigningKey) -> PublicKey {
+    PublicKey(key.verifying_key().to_bytes())
+}
+
+fn signed(payload: &[u8], key: &SigningKey) -> Vec<u8> {
+    let signature = (KeyId::of(&public(key)), key.sign(payload).to_bytes());
+    let mut out = vec![0; DOCUMENT_BYTES];
+    let len = seal(payload, &[signature], &mut out).unwrap();
+    out.truncate(len);
+    out
+}
+
+impl Shore {
+    pub(crate) async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::on_free_ports(folder.path());
+        config.admin.password = Some(PASSWORD.to_owned());
+        let server = Server::start(config).await.unwrap();
+        let authority = Certificate::from_pem(server.authority_pem().as_bytes()).unwrap();
+        let client = Client::builder()
+            .tls_certs_only([authority])
+            .build()
+            .unwrap();
+        let url = server.url();
+        let mut shore = Self {
+            server,
+            client,
+            url,
+            token: String::new(),
+            root_document: Vec::new(),
+            _folder: folder,
+        };
+        let login = json!({"name": "admin", "password": PASSWORD});
+        let session = shore.ask(Method::POST, "/api/v1/session", login).await;
+        session["secret"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut shore.token);
+        shore
+            .ask(Method::POST, "/api/v1/fleets", json!({"name": "harbour"}))
+            .await;
+        shore.found_trust().await;
+        shore
+    }
+
+    /// Makes the fleet's first root, which names the server's director, and uploads it.
+    async fn found_trust(&mut self) {
+        let shown = self.ask(Method::GET, "/api/v1/director", Value::Null).await;
+        let director: PublicKey = shown["public_key"].as_str().unwrap().parse().unwrap();
+        let one = |members| RoleKeys {
+            members,
+            threshold: 1,
+        };
+        let root = Root {
+            version: 1,
+            issued: UnixTime(1_700_000_000),
+            expires: UnixTime(4_000_000_000),
+            floor: 0,
+            keys: [public(&key(1)), public(&key(2)), director]
+                .into_iter()
+                .collect(),
+            root: one(1),
+            release: one(2),
+            director: one(4),
+        };
+        let mut payload = vec![0; DOCUMENT_BYTES];
+        let len = encode_root(&root, &mut payload).unwrap();
+        self.root_document = signed(&payload[..len], &key(1));
+        let body = json!({"document": STANDARD.encode(&self.root_document)});
+        self.ask(Method::POST, "/api/v1/fleets/harbour/roots", body)
+            .await;
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn authority(&self) -> String {
+        self.server.authority_pem().to_owned()
+    }
+
+    pub(crate) fn root_document(&self) -> &[u8] {
+        &self.root_document
+    }
+
+    pub(crate) async fn stop(self) {
+        self.server.stop().await;
+    }
+
+    pub(crate) async fn provisioning_key(&self) -> String {
+        let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let year = 1970 + since_1970 / 31_556_952;
+        let end = format!("{}-01-01T00:00:00Z", year + 2);
+        let new = json!({"label": "test", "max_uses": 1, "expires_at": end});
+        let path = "/api/v1/fleets/harbour/provisioning-keys";
+        let made = self.ask(Method::POST, path, new).await;
+        made["secret"].as_str().unwrap().to_owned()
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
+        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    async fn device(&self) -> Option<Value> {
+        let devices = self
+            .ask(Method::GET, "/api/v1/fleets/harbour/devices", Value::Null)
+            .await;
+        devices.as_array()?.first().cloned()
+    }
+
+    /// The device's state in its latest report.
+    pub(crate) async fn state(&self) -> String {
+        let device = self.device().await.unwrap_or_default();
+        device["state"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Whether the device last said that it has committed this release.
+    pub(crate) async fn shows(&self, release: &Digest) -> bool {
+        let device = self.device().await.unwrap_or_default();
+        device["running"].as_str() == Some(&release.to_string())
+    }
+
+    async fn upload(&self, bytes: &[u8]) -> String {
+        let digest = format!("sha256:{}", Digest::of(bytes));
+        let path = format!("{}/v2/harbour/blobs/uploads/?digest={digest}", self.url);
+        let request = self.client.post(path).bearer_auth(&self.token);
+        let answer = request.body(bytes.to_vec()).send().await.unwrap();
+        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
+        digest
+    }
+
+    /// Uploads an image of busybox and says what it is.
+    async fn image(&self) -> Artifact {
+        let mut layer = tar::Builder::new(Vec::new());
+        layer
+            .append_path_with_name("/bin/busybox", "bin/busybox")
+            .unwrap();
+        let layer = layer.into_inner().unwrap();
+        let layer_digest = self.upload(&layer).await;
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let config = json!({
+            "architecture": architecture, "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
+        });
+        let config = config.to_string().into_bytes();
+        let config_digest = self.upload(&config).await;
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config.len()},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer_digest, "size": layer.len()}],
+        });
+        let manifest = manifest.to_string().into_bytes();
+        let digest = Digest::of(&manifest);
+        let path = format!("{}/v2/harbour/manifests/sha256:{digest}", self.url);
+        let request = self.client.put(path).bearer_auth(&self.token);
+        let request = request.header("content-type", "application/vnd.oci.image.manifest.v1+json");
+        let size = manifest.len() as u64;
+        let answer = request.body(manifest).send().await.unwrap();
+        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
+        Artifact { digest, size }
+    }
+
+    /// Pushes a release of one container that runs this command, signed by the publisher.
+    pub(crate) async fn push(&self, version: &str, command: &[&str]) -> Digest {
+        let artifact = self.image().await;
+        let host = self.url.split_once("://").unwrap().1;
+        let spec = json!({
+            "version": 1, "application": "harbour", "image": format!("{host}/harbour"),
+            "command": command, "network": {"mode": "host"}, "restart": "no",
+        });
+        let spec = spec.to_string().into_bytes();
+        ContainerSpec::decode(&spec).unwrap();
+        self.upload(&spec).await;
+        let component = Component {
+            name: "web".parse().unwrap(),
+            kind: Kind::Container,
+            artifact,
+            spec: Digest::of(&spec),
+            settings: None,
+            mode: Mode::Service,
+            strategy: Strategy::default(),
+            health: Health {
+                grace_s: 5,
+                window_s: 2,
+                failures: 0,
+            },
+            after: heapless::Vec::new(),
+        };
+        let head = ReleaseHead {
+            product: "harbour".parse().unwrap(),
+            device_type: "board".parse().unwrap(),
+            version: Version::new(version).unwrap(),
+            security_version: 1,
+            floor: 0,
+            issued: UnixTime(1_700_000_000),
+            reach_fleet_s: Some(60),
+        };
+        let mut payload = vec![0; DOCUMENT_BYTES];
+        let len = encode_release(&head, &[component], &mut payload).unwrap();
+        let document = STANDARD.encode(signed(&payload[..len], &key(2)));
+        let path = "/api/v1/fleets/harbour/releases";
+        self.ask(Method::POST, path, json!({"documents": [document]}))
+            .await;
+        Digest::of(&payload[..len])
+    }
+}
