@@ -189,6 +189,8 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             Event::Disconnected(failure) => self.disconnected(failure),
             Event::Sent(id, result) => self.sent(id, result),
             Event::Received(down) => self.received(down),
+            Event::Unreadable(rejection) => self.unreadable(rejection),
+            Event::Switched { to, why } => cx.note(Note::Switched { to, why }),
             Event::Found {
                 name,
                 instance,
@@ -205,7 +207,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
                 };
                 self.reconcile.found(cx, instance);
             }
-            Event::InventoryTaken => self.reconcile.inventory_taken(cx),
+            Event::InventoryTaken(result) => self.inventory_taken(result),
             Event::Fetched(id, result) => self.reconcile.fetched(cx, id, result),
             Event::Progressed(id, bytes) => self.reconcile.progressed(id, bytes),
             Event::Staged(id, result) => self.reconcile.staged(cx, id, result),

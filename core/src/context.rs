@@ -96,6 +96,11 @@ impl Backoff {
         self.until <= now
     }
 
+    /// Failures in a row.
+    pub(crate) const fn failures(&self) -> u8 {
+        self.failures
+    }
+
     pub(crate) const fn until(&self) -> Instant {
         self.until
     }

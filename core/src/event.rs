@@ -5,7 +5,7 @@ use crate::plan::Presence;
 use crate::record::Record;
 use crate::target::Kind;
 use crate::time::{Duration, UnixTime};
-use crate::wire::{Down, Order};
+use crate::wire::{Down, Order, Rejection};
 
 /// Names one action on a component, so that a late answer is not taken for another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +59,15 @@ pub enum Event<'a> {
     Sent(MessageId, Result<(), Failure>),
     /// A message from the fleet, over the connection made with the last `Connect`.
     Received(Down<'a>),
+    /// Bytes came over the connection that are not a message.
+    Unreadable(Rejection),
+    /// The connection goes another way from now on, in order of preference from 0; `why` the way before was left, if not because a better one came back.
+    Switched {
+        /// Position of the new way in the order of preference.
+        to: u8,
+        /// What the old way failed with.
+        why: Option<Failure>,
+    },
     /// Answers `TakeInventory`, once for each instance on the device.
     Found {
         /// The component's name.
@@ -70,8 +79,8 @@ pub enum Event<'a> {
         /// What is known of it. Never `Missing`.
         presence: Presence,
     },
-    /// Ends the answer to `TakeInventory`.
-    InventoryTaken,
+    /// Ends the answer to `TakeInventory`. `Ok` means: whatever was not found is not there.
+    InventoryTaken(Result<(), Failure>),
     /// Answers `Fetch`: the artifact is there, whole and verified.
     Fetched(StepId, Result<(), Failure>),
     /// Tells how far a `Fetch` is, in bytes.

@@ -20,6 +20,8 @@ pub const SIGNATURES: usize = 8;
 pub const DOCUMENT_BYTES: usize = 4608;
 /// Largest message of the device protocol, in bytes, in its postcard form: an assignment and a release.
 pub const MESSAGE_BYTES: usize = 5632;
+/// Deepest nesting of objects and lists in a JSON message: twice what any message has, because what is not known is skipped by recursion, and on a small device stack is dear.
+pub const JSON_DEPTH: usize = 8;
 /// Component lines in one report; what does not fit goes into the next.
 pub const REPORT_COMPONENTS: usize = 4;
 /// Update locks held at once.
@@ -32,6 +34,8 @@ pub const ORDERS: usize = 4;
 pub const FETCHES: usize = 3;
 /// Reboots that one trial may see before it is rejected: enough for a flaky supply, not for ever.
 pub const TRIAL_BOOTS: u8 = 10;
+/// Inventories that may fail in a row before a trial that has begun is rejected: with [`BACKOFF_LAST`] a quarter of an hour. What is committed is asked for without end, at the longest interval.
+pub const INVENTORY_TRIES: u8 = 8;
 /// Largest saved record, in bytes, with 32 components.
 pub const RECORD_BYTES: usize = 8192;
 

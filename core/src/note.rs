@@ -5,7 +5,7 @@ use crate::id::{Digest, Name, Uuid};
 use crate::record::{Record, Unreadable};
 use crate::time::Instant;
 use crate::trust::Offence;
-use crate::wire::{KeyKind, Reason, Refusal};
+use crate::wire::{KeyKind, Reason, Refusal, Rejection};
 
 /// Something worth telling. A note never asks for anything to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,15 @@ pub enum Note {
     KeyRotated(KeyKind),
     /// The fleet refused a new key; the old one stays.
     KeyWithdrawn(KeyKind),
+    /// What came over the connection is not a message.
+    Unreadable(Rejection),
+    /// The connection goes another way, in order of preference from 0.
+    Switched {
+        /// Position of the new way in the order of preference.
+        to: u8,
+        /// What the old way failed with; `None` when a better one came back.
+        why: Option<Failure>,
+    },
     /// A newer root is trusted.
     RootTrusted(u32),
     /// A document was refused.
@@ -80,6 +89,13 @@ pub enum Note {
     RecordNotSaved(Record),
     /// A saved record cannot be read.
     RecordUnreadable(Record, Unreadable),
+    /// What is on the device could not be told; asked again at the given time, and nothing is done before.
+    InventoryFailed {
+        /// Why.
+        failure: Failure,
+        /// When it is asked again.
+        retry_at: Instant,
+    },
     /// More instances are on the device than fit in memory; the rest is looked at later.
     InventoryOverflow,
     /// A command was carried out before and is not repeated.

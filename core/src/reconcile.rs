@@ -9,7 +9,7 @@ mod answers;
 mod judge;
 
 use crate::action::{Action, InstanceRef};
-use crate::context::Context;
+use crate::context::{Backoff, Context};
 use crate::event::StepId;
 use crate::id::Name;
 use crate::limits::{FETCHES, PROBE_INTERVAL, PROBE_INTERVAL_IDLE};
@@ -18,7 +18,7 @@ use crate::plan::{self, Instance, Locks, Presence, Situation, Step};
 use crate::record::{Record, State};
 use crate::table::{Table, Verb};
 use crate::target::{Part, Target};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 use crate::trial::{Assigned, Boot};
 use crate::wire::Reason;
 
@@ -38,6 +38,8 @@ pub(crate) struct Reconcile<const COMPONENTS: usize> {
     pub(crate) locks: Locks,
     pub(crate) table: Table<COMPONENTS>,
     inventory: Inventory,
+    /// Puts off the next inventory after one that failed.
+    inventory_hold: Backoff,
     /// When the trial began to disturb, in this life.
     trial_since: Option<Instant>,
     /// Whether the fleet was reached since.
@@ -66,6 +68,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             locks: Locks::new(),
             table: Table::new(),
             inventory: Inventory::Wanted,
+            inventory_hold: Backoff::default(),
             trial_since: None,
             reached: false,
             reverting: false,
@@ -84,6 +87,11 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     /// Whether it is not known what the device is meant to run.
     pub(crate) const fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Whether the platform failed to tell what is on the device.
+    pub(crate) const fn is_blind(&self) -> bool {
+        self.inventory_hold.failures() > 0
     }
 
     /// Takes note of a boot. Called once, before anything else.
@@ -222,7 +230,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
 
     /// The next step to tell the platform, if there is one to take now.
     pub(crate) fn next_issue(&mut self, cx: &mut Context) -> Option<Issue> {
-        if self.inventory == Inventory::Wanted {
+        if self.inventory == Inventory::Wanted && self.inventory_hold.is_over(cx.now) {
             self.inventory = Inventory::UnderWay;
             return Some(Issue::Inventory);
         }
@@ -413,6 +421,9 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
 
     /// When something here has to be looked at again, if nothing happens before.
     pub(crate) fn deadline(&self, cx: &Context) -> Option<Instant> {
+        if self.inventory == Inventory::Wanted {
+            return Some(self.inventory_hold.until());
+        }
         if !self.may_act(cx) {
             return None;
         }
@@ -430,13 +441,5 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             earliest(waits, self.locks.next_end()),
             self.trial_deadline(cx.now),
         )
-    }
-}
-
-/// The earlier of two moments, of which each may never come.
-pub(crate) fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }

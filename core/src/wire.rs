@@ -309,6 +309,8 @@ pub enum Reason {
     Unreachable,
     /// Power went or the device restarted too often while it was tried.
     Reboots,
+    /// The platform could not tell what is on the device.
+    Unseen,
 }
 
 /// What a component is doing.
@@ -427,6 +429,8 @@ pub enum Rejection {
     Empty,
     /// A version of the protocol that this side does not speak.
     UnknownVersion,
+    /// Nested deeper than [`JSON_DEPTH`](crate::limits::JSON_DEPTH).
+    TooDeep,
     /// Not a message.
     Undecodable,
     /// A message, and then more.
@@ -439,6 +443,7 @@ impl core::fmt::Display for Rejection {
             Self::TooLarge => "the message is too large",
             Self::Empty => "the message is empty",
             Self::UnknownVersion => "the message is of a protocol version that is not known here",
+            Self::TooDeep => "the message is nested too deeply",
             Self::Undecodable => "the message cannot be decoded",
             Self::TrailingBytes => "bytes follow the message",
         })

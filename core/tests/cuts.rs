@@ -20,6 +20,8 @@ struct Flow {
     second: Vec<Component>,
     faults: Vec<(Component, Fault)>,
     rotate: bool,
+    /// Inventories that fail half-way at each boot.
+    blind: u32,
     /// Whether the second release should be the one that runs in the end.
     expect_second: bool,
 }
@@ -32,6 +34,7 @@ impl Flow {
             second,
             faults: vec![],
             rotate: false,
+            blind: 0,
             expect_second: true,
         }
     }
@@ -119,6 +122,19 @@ fn flows() -> Vec<Flow> {
     let mut rotation = Flow::new("rotation", vec![web(1)], vec![web(2)]);
     rotation.rotate = true;
     flows.push(rotation);
+    for strategy in [Strategy::DownloadThenKill, Strategy::DeleteThenDownload] {
+        let release = |v| vec![with(web(v), strategy), with(component("db", v), strategy)];
+        let mut blind = Flow::new("inventories that fail", release(1), release(2));
+        blind.blind = 2;
+        flows.push(blind);
+    }
+    let mut blind = Flow::new(
+        "firmware, inventories that fail",
+        vec![firmware(1), web(1)],
+        vec![firmware(2), web(2)],
+    );
+    blind.blind = 2;
+    flows.push(blind);
     flows
 }
 
@@ -128,6 +144,7 @@ struct Run {
     cuts: Vec<(usize, bool)>,
     uuid: Option<Uuid>,
     actions: usize,
+    blind: u32,
 }
 
 impl Run {
@@ -143,7 +160,9 @@ impl Run {
             cuts: cuts.to_vec(),
             uuid: None,
             actions: 0,
+            blind: flow.blind,
         };
+        run.device.blind = flow.blind;
         run.arm();
         run
     }
@@ -187,6 +206,7 @@ impl Run {
                 std::mem::replace(&mut self.device, Device::new(Publisher::default().config()));
             self.device = device.restarted().quiet();
             self.device.wants_reboot = false;
+            self.device.blind = self.blind;
             self.device.last_key = None;
             self.device.sent.clear();
             self.fleet.forget();

@@ -422,7 +422,7 @@ impl Outside<'_> {
                 self.up.push((id, up));
                 None
             }
-            Action::TakeInventory => Some(Event::InventoryTaken),
+            Action::TakeInventory => Some(Event::InventoryTaken(Ok(()))),
             other => panic!("there is nothing to run: {other:?}"),
         }
     }

@@ -1286,6 +1286,132 @@ fn a_component_that_exits_is_started_again_with_back_off_and_never_given_up() {
     );
 }
 
+/// A device that comes back with its containers still running, and an engine that breaks off its first answers.
+fn blind_device(inventories: u32) -> Device {
+    let (_, device) = running_device(&[component("web", 1), component("db", 1)]);
+    let before = device.disk.instances.clone();
+    let mut device = device.loud().restarted();
+    device.disk.instances = before;
+    device.blind = inventories;
+    device
+}
+
+#[test]
+fn an_inventory_that_fails_is_taken_again_and_nothing_is_started_twice_meanwhile() {
+    let mut device = blind_device(3);
+    device.pass(seconds(60)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+            -- restart --
+            -- 60 s pass --
+            > store Clock
+            > take inventory
+            * InventoryFailed { failure: Storage, retry_at: Instant(1101) }
+            > connect
+            * Connected
+            > send report 1: counter 1, committed d2203b4d, unsaved, db Healthy
+            > take inventory
+            * InventoryFailed { failure: Storage, retry_at: Instant(4388) }
+            > take inventory
+            * InventoryFailed { failure: Storage, retry_at: Instant(9130) }
+            > take inventory
+            > send report 2: counter 1, committed d2203b4d, web Healthy, db Healthy
+        "#]],
+    );
+}
+
+#[test]
+fn inventories_that_fail_are_asked_for_ever_more_rarely() {
+    let mut device = blind_device(u32::MAX);
+    device.pass(seconds(24 * 3600)).unwrap();
+    let asked = device.out.matches("> take inventory").count();
+    assert!((90..220).contains(&asked), "{asked} in a day");
+    assert!(!device.out.contains("> start") && !device.out.contains("> remove"));
+    device.blind = 0;
+    device.pass(seconds(16 * 60)).unwrap();
+    assert_eq!(device.running().len(), 2, "as it was all the time");
+}
+
+#[test]
+fn a_trial_that_cannot_be_seen_is_rejected_and_the_committed_release_runs_again() {
+    let (publisher, mut device) = running_device(&[component("web", 1)]);
+    let slow = component("web", 2);
+    device.faults.insert(slow.artifact.digest, Fault::Unhealthy);
+    device
+        .assign(&publisher, 2, &release_head("2.0"), &[slow])
+        .unwrap();
+    device.pass(seconds(4)).unwrap();
+    let mut device = device.loud().restarted();
+    device.blind = 8;
+    device.pass(seconds(600)).unwrap();
+    assert_eq!(device.running().len(), 1);
+    shows(
+        &device,
+        expect![[r#"
+        -- restart --
+        -- 600 s pass --
+        * TrialResumed(1)
+        > store Clock
+        > store State
+        > take inventory
+        * InventoryFailed { failure: Storage, retry_at: Instant(1643) }
+        > connect
+        * Connected
+        > send report 1: counter 2, committed 602f4c13, Trying f96ef8d5, unsaved, web Ready
+        > take inventory
+        * InventoryFailed { failure: Storage, retry_at: Instant(4014) }
+        > take inventory
+        * InventoryFailed { failure: Storage, retry_at: Instant(10647) }
+        > take inventory
+        * InventoryFailed { failure: Storage, retry_at: Instant(24799) }
+        > take inventory
+        * InventoryFailed { failure: Storage, retry_at: Instant(43022) }
+        > take inventory
+        * InventoryFailed { failure: Storage, retry_at: Instant(81847) }
+        > take inventory
+        * InventoryFailed { failure: Storage, retry_at: Instant(160279) }
+        > take inventory
+        * InventoryFailed { failure: Storage, retry_at: Instant(315913) }
+        * Rejected { release: f96ef8d5, reason: Unseen }
+        > store State
+        > send report 2: counter 2, committed 602f4c13, rejected f96ef8d5 as Unseen, unsaved
+        > take inventory
+        > start web 77010101
+        > remove web 436022c1
+        > send report 3: counter 2, committed 602f4c13, rejected f96ef8d5 as Unseen, web Healthy
+        * Reverted
+    "#]],
+    );
+}
+
+#[test]
+fn what_is_not_a_message_and_a_change_of_way_are_noted() {
+    let (_, device) = registered_device();
+    let mut device = device.loud();
+    device
+        .event(Event::Switched {
+            to: 1,
+            why: Some(Failure::Network),
+        })
+        .unwrap();
+    device
+        .event(Event::Unreadable(Rejection::TrailingBytes))
+        .unwrap();
+    device.pass(seconds(10)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < Switched { to: 1, why: Some(Network) }
+        * Switched { to: 1, why: Some(Network) }
+        < Unreadable(TrailingBytes)
+        * Unreadable(TrailingBytes)
+        > send report 2: counter 0, TrailingBytes
+        -- 10 s pass --
+    "#]],
+    );
+}
+
 #[test]
 fn an_idle_device_sends_nothing() {
     let (_, device) = running_device(&[component("web", 1)]);

@@ -178,7 +178,7 @@ impl Play<'_> {
                 Err(failure) => Event::Disconnected(failure),
             },
             Open::Send(id) => Event::Sent(id, result),
-            Open::Inventory => Event::InventoryTaken,
+            Open::Inventory => Event::InventoryTaken(result),
             Open::Step(id, verb) => {
                 self.busy.remove(&id);
                 match verb {
@@ -263,7 +263,7 @@ impl Play<'_> {
         let id = StepId(u32::from(pick));
         let event = match (pick >> 4) % 8 {
             0 => Event::Connected,
-            1 => Event::InventoryTaken,
+            1 => Event::InventoryTaken(Ok(())),
             2 => Event::Found {
                 name: name("web"),
                 instance: Digest([pick; 32]),

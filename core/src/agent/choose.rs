@@ -275,7 +275,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
                 let is_saved =
                     |record| self.cx.is_saved(record) && !self.cx.ledger.is_halted(record);
                 let is_saved = is_saved(Record::State) && is_saved(Record::Trust);
-                let unsaved = !is_saved || self.reconcile.is_paused();
+                let unsaved = !is_saved || self.reconcile.is_paused() || self.reconcile.is_blind();
                 let (now, reconcile) = (self.cx.now, &mut self.reconcile);
                 Up::Report(
                     self.reporter

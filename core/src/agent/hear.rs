@@ -11,7 +11,8 @@ use crate::record::{Identity, Record};
 use crate::time::UnixTime;
 use crate::trust::{Compact, Offence, Trust};
 use crate::wire::{
-    Blob, Command, Down, KeyAccepted, KeyKind, Order, Refusal, Refused, Registered, SignedTarget,
+    Blob, Command, Down, KeyAccepted, KeyKind, Order, Refusal, Refused, Registered, Rejection,
+    SignedTarget,
 };
 
 impl<const COMPONENTS: usize> Agent<COMPONENTS> {
@@ -141,6 +142,15 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         }
     }
 
+    /// What was reported while the platform could not tell all is reported again when it can.
+    pub(super) fn inventory_taken(&mut self, result: Result<(), Failure>) {
+        let was_blind = self.reconcile.is_blind();
+        self.reconcile.inventory_taken(&mut self.cx, result);
+        if was_blind && !self.reconcile.is_blind() {
+            self.reporter.forget(&mut self.reconcile);
+        }
+    }
+
     pub(super) fn locked(&mut self, lock: Lock) {
         if let Err(lock) = self.reconcile.locks.take(lock) {
             self.cx.note(Note::LockRefused(lock.owner));
@@ -161,6 +171,20 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             Down::KeyAccepted(accepted) => self.key_accepted(accepted),
             Down::Command(command) => self.command(command),
         }
+    }
+
+    /// A peer that sends what is no message is told of in the next report.
+    pub(super) fn unreadable(&mut self, rejection: Rejection) {
+        if self.link.is_down() {
+            return;
+        }
+        self.cx.note(Note::Unreadable(rejection));
+        self.reporter.offence = Some(match rejection {
+            Rejection::TooLarge => Offence::TooLarge,
+            Rejection::Empty | Rejection::TooDeep | Rejection::Undecodable => Offence::Undecodable,
+            Rejection::UnknownVersion => Offence::UnknownVersion,
+            Rejection::TrailingBytes => Offence::TrailingBytes,
+        });
     }
 
     fn registered(&mut self, registered: &Registered) {

@@ -4,6 +4,7 @@ use super::{Inventory, Reconcile};
 use crate::context::Context;
 use crate::event::{Failure, StepId};
 use crate::id::Name;
+use crate::limits::INVENTORY_TRIES;
 use crate::note::Note;
 use crate::plan::{Instance, Presence};
 use crate::table::Verb;
@@ -38,11 +39,16 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         }
     }
 
-    pub(crate) fn inventory_taken(&mut self, cx: &mut Context) {
+    pub(crate) fn inventory_taken(&mut self, cx: &mut Context, result: Result<(), Failure>) {
         if self.inventory != Inventory::UnderWay {
             return;
         }
+        if let Err(failure) = result {
+            self.inventory_failed(cx, failure);
+            return;
+        }
         self.inventory = Inventory::Taken;
+        self.inventory_hold.reset();
         let rolled_back = self.goal().iter().any(|part| {
             let row = self.table.row_of(part);
             let instance = row.and_then(|row| self.table.instance(row));
@@ -50,6 +56,24 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         });
         if rolled_back && self.state.has_started() {
             self.reject(cx, Reason::BootedOld);
+        }
+    }
+
+    /// What was found is there, but what was not found may be there too: nothing is done before an inventory is whole.
+    ///
+    /// A trial that has begun does not wait for ever; the committed release is asked for again and again.
+    fn inventory_failed(&mut self, cx: &mut Context, failure: Failure) {
+        self.inventory = Inventory::Wanted;
+        cx.back_off(&mut self.inventory_hold);
+        if let Failure::RetryAfter(seconds) = failure {
+            self.inventory_hold.obey(cx.now, seconds);
+        }
+        cx.note(Note::InventoryFailed {
+            failure,
+            retry_at: self.inventory_hold.until(),
+        });
+        if self.inventory_hold.failures() >= INVENTORY_TRIES && self.state.has_started() {
+            self.reject(cx, Reason::Unseen);
         }
     }
 

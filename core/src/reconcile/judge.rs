@@ -1,13 +1,13 @@
 //! When a trial is over, and how it ends.
 
-use super::{Issue, Reconcile, earliest};
+use super::{Issue, Reconcile};
 use crate::context::Context;
 use crate::note::Note;
 use crate::plan;
 use crate::record::Record;
 use crate::table::Verb;
 use crate::target::{Mode, Part};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 use crate::wire::Reason;
 
 impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {

@@ -5,7 +5,7 @@ use core::fmt;
 use serde::Serialize;
 
 use super::{Blob, Down, Rejection, SignedRoot, SignedTarget, Up};
-use crate::limits::MESSAGE_BYTES;
+use crate::limits::{JSON_DEPTH, MESSAGE_BYTES};
 
 /// Longest JSON text of a message, in bytes: base64 is a third longer than what it encodes, and names take room.
 pub const TEXT_BYTES: usize = MESSAGE_BYTES * 2;
@@ -75,12 +75,34 @@ fn decode<'a, T: serde::Deserialize<'a>>(text: &'a [u8]) -> Result<T, Rejection>
     if text.is_empty() {
         return Err(Rejection::Empty);
     }
+    if is_too_deep(text) {
+        return Err(Rejection::TooDeep);
+    }
     let (message, end) = serde_json_core::from_slice(text).map_err(|_| Rejection::Undecodable)?;
     if text[end..].iter().all(u8::is_ascii_whitespace) {
         Ok(message)
     } else {
         Err(Rejection::TrailingBytes)
     }
+}
+
+/// Whether objects and lists are nested deeper than [`JSON_DEPTH`]; brackets inside strings do not count.
+fn is_too_deep(text: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut is_escaped) = (0usize, false, false);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > JSON_DEPTH {
+            return true;
+        }
+    }
+    false
 }
 
 fn raw<'a>(blob: Blob<'a>, scratch: &'a mut [u8]) -> Result<(Blob<'a>, &'a mut [u8]), Rejection> {

@@ -1,6 +1,7 @@
 extern crate std;
 
 use super::*;
+use crate::limits::JSON_DEPTH;
 use std::vec;
 
 fn name(text: &str) -> Name {
@@ -151,10 +152,7 @@ fn what_is_not_a_message_is_rejected_by_name() {
         assert!(json::decode_up(text.as_bytes()).is_err(), "{text}");
     }
     let deep = "[".repeat(10_000);
-    assert_eq!(
-        json::decode_up(deep.as_bytes()),
-        Err(Rejection::Undecodable)
-    );
+    assert_eq!(json::decode_up(deep.as_bytes()), Err(Rejection::TooDeep));
     let twice = r#"{"root":{"document":"","document":"AA=="}}"#;
     assert_eq!(
         json::decode_down(twice.as_bytes(), &mut []),
@@ -165,4 +163,33 @@ fn what_is_not_a_message_is_rejected_by_name() {
         json::decode_down(escaped.as_bytes(), &mut []),
         Err(Rejection::Undecodable)
     );
+}
+
+/// What is not known is skipped by recursion, so its depth is bounded before that.
+#[test]
+fn json_may_hold_what_is_not_known_but_not_nested_without_end() {
+    let message = |unknown: &str| {
+        std::format!(r#"{{"command":{{"id":7,"new":{unknown},"order":"reboot"}}}}"#)
+    };
+    let nested = |depth| message(&("[".repeat(depth) + &"]".repeat(depth)));
+    let reboot = Ok(Down::Command(Command {
+        id: 7,
+        order: Order::Reboot,
+    }));
+    let decode = |text: &str| json::decode_down(text.as_bytes(), &mut []).map(|_| ());
+    for harmless in [
+        nested(JSON_DEPTH - 2),
+        message(r#""[[[[[[[[[[\"[[[[{{{{\\""#),
+    ] {
+        assert_eq!(
+            json::decode_down(harmless.as_bytes(), &mut []),
+            reboot,
+            "{harmless}"
+        );
+    }
+    for deep in [nested(JSON_DEPTH - 1), nested(4_000)] {
+        assert_eq!(decode(&deep), Err(Rejection::TooDeep));
+    }
+    let mixed = message(&r#"{"a":[{"b":"#.repeat(1_000));
+    assert_eq!(decode(&mixed), Err(Rejection::TooDeep));
 }

@@ -57,6 +57,8 @@ pub struct Device {
     /// Whether records are saved, and said to be, only when there is nothing else to do.
     pub storage_is_slow: bool,
     saving: Vec<(Record, Vec<u8>)>,
+    /// Inventories that break off half-way before one is whole.
+    pub blind: u32,
     /// Power goes after so many more actions.
     pub cut_after: Option<usize>,
     /// Whether the last action is still carried out, though nobody hears of it.
@@ -104,6 +106,7 @@ impl Device {
             storage_works: true,
             storage_is_slow: false,
             saving: Vec::new(),
+            blind: 0,
             cut_after: None,
             cut_late: false,
             actions: 0,
@@ -121,6 +124,7 @@ impl Device {
         next.refused_keys = self.refused_keys;
         next.storage_works = self.storage_works;
         next.storage_is_slow = self.storage_is_slow;
+        next.blind = self.blind;
         next.out = self.out;
         next.actions = self.actions;
         next.say("-- restart --");
@@ -173,6 +177,7 @@ impl Device {
                         last_key: &mut self.last_key,
                         storage_works: self.storage_works,
                         saving: self.storage_is_slow.then_some(&mut self.saving),
+                        blind: &mut self.blind,
                         wants_reboot: &mut self.wants_reboot,
                     };
                     let dies = self.cut_after == Some(0);
@@ -300,6 +305,7 @@ struct World<'a> {
     last_key: &'a mut Option<ApiKey>,
     storage_works: bool,
     saving: Option<&'a mut Vec<(Record, Vec<u8>)>>,
+    blind: &'a mut u32,
     wants_reboot: &'a mut bool,
 }
 
@@ -333,7 +339,13 @@ impl World<'_> {
                     kind: *kind,
                     presence: *presence,
                 });
-                found.chain([Event::InventoryTaken]).collect()
+                if *self.blind == 0 {
+                    return found.chain([Event::InventoryTaken(Ok(()))]).collect();
+                }
+                *self.blind -= 1;
+                let half = self.disk.instances.len() / 2;
+                let end = Event::InventoryTaken(Err(Failure::Storage));
+                found.take(half).chain([end]).collect()
             }
             Action::Fetch(id, component) => vec![Event::Fetched(*id, self.fetch(component))],
             Action::Stage(id, component) => {

@@ -39,6 +39,8 @@ pub enum Task<'a> {
     /// Remove, with what only it uses.
     Remove(InstanceRef<'a>),
     /// Tell of every instance on the device: [`Happening::Found`] for each, then [`Happening::Done`].
+    ///
+    /// When that fails, it is asked for again, and nothing is started or removed before.
     TakeInventory,
 }
 

@@ -3,7 +3,7 @@
 use embassy_futures::select::{Either, Either3, select, select3};
 use lightship_core::id::PublicKey;
 use lightship_core::plan::Presence;
-use lightship_core::time::{Duration, Instant};
+use lightship_core::time::{Duration, Instant, earliest};
 use lightship_core::wire::Up;
 use lightship_core::{Action, Agent, Credentials, Event, Failure, MessageId, Step, StepId};
 use lightship_link::{Credentials as LinkCredentials, Event as LinkEvent, Known, Link, Secret};
@@ -323,7 +323,11 @@ fn link_event<'e>(event: LinkEvent<'e>, sending: &mut Option<MessageId>) -> Opti
         LinkEvent::Message(down) => Some(Event::Received(down)),
         LinkEvent::Sent => Some(Event::Sent(sending.take()?, Ok(()))),
         LinkEvent::Unsent(failure) => Some(Event::Sent(sending.take()?, Err(failure.into()))),
-        LinkEvent::Rejected(_) | LinkEvent::Switched { .. } => None,
+        LinkEvent::Rejected(rejection) => Some(Event::Unreadable(rejection)),
+        LinkEvent::Switched { to, why } => Some(Event::Switched {
+            to,
+            why: why.map(Into::into),
+        }),
     }
 }
 
@@ -337,7 +341,7 @@ const fn done(id: StepId, verb: Verb, result: Result<(), Failure>) -> Event<'sta
         Verb::Remove => Event::Removed(id, result),
         // A probe that cannot tell has found something that does not work.
         Verb::Probe => Event::Probed(id, Presence::Unhealthy),
-        Verb::Inventory => Event::InventoryTaken,
+        Verb::Inventory => Event::InventoryTaken(result),
     }
 }
 
@@ -350,12 +354,5 @@ async fn within<T>(
     match select(answer, clock.sleep_until(clock.now() + limit)).await {
         Either::First(result) => result,
         Either::Second(()) => Err(Failure::TimedOut),
-    }
-}
-
-fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }

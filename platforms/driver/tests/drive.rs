@@ -15,10 +15,10 @@ use lightship_core::record::{Record, Saved};
 use lightship_core::target::{Artifact, Component, Health, Kind, Mode, Strategy};
 use lightship_core::time::{Instant, UnixTime};
 use lightship_core::trust::*;
-use lightship_core::wire::{Blob, Down, Registered, SignedTarget, Up};
+use lightship_core::wire::{Blob, Down, Registered, Rejection, SignedTarget, Up};
 use lightship_core::{Agent, Config, Credentials, Failure, Note, StepId, limits};
 use lightship_driver::{Clock, Driver, End, Happening, Platform, Task};
-use lightship_link::{Event as LinkEvent, Known, Link, NotTaken};
+use lightship_link::{Event as LinkEvent, Failure as LinkFailure, Known, Link, NotTaken};
 
 const TODAY: u64 = 1_800_000_000;
 
@@ -64,6 +64,8 @@ enum Said {
     Sent,
     Registered(Uuid),
     Target(Vec<u8>, Vec<u8>),
+    Garbage,
+    Switched,
 }
 
 fn director() -> SigningKey {
@@ -112,7 +114,10 @@ impl Link for FleetLink {
         self.events.push_back(Said::Sent);
         match message {
             Up::Register(register) => self.events.push_back(Said::Registered(register.uuid)),
-            Up::Report(_) => self.reports.set(self.reports.get() + 1),
+            Up::Report(_) => {
+                self.reports.set(self.reports.get() + 1);
+                self.events.extend([Said::Garbage, Said::Switched]);
+            }
             Up::ProposeKey(_) => {}
         }
         self.up.push_back(message.clone());
@@ -124,6 +129,11 @@ impl Link for FleetLink {
             None => pending().await,
             Some(Said::Up) => LinkEvent::Up { resumed: false },
             Some(Said::Sent) => LinkEvent::Sent,
+            Some(Said::Garbage) => LinkEvent::Rejected(Rejection::Undecodable),
+            Some(Said::Switched) => LinkEvent::Switched {
+                to: 1,
+                why: Some(LinkFailure::Untrusted),
+            },
             Some(Said::Registered(uuid)) => {
                 LinkEvent::Message(Down::Registered(Registered { uuid, tunnel: None }))
             }
@@ -145,6 +155,8 @@ struct Board {
     instances: BTreeMap<(Name, Digest), Presence>,
     notes: Vec<Note>,
     cancelled: Vec<StepId>,
+    /// Inventories that fail.
+    breaks: u8,
     /// What hangs for ever.
     hangs: Option<&'static str>,
     ends_when: Option<fn(&Note) -> bool>,
@@ -187,6 +199,12 @@ impl Platform for Board {
         };
         match task {
             Task::Fetch(_) if self.hangs == Some("fetch") => self.hangs = None,
+            Task::TakeInventory if self.hangs == Some("inventory") => self.hangs = None,
+            Task::TakeInventory if self.breaks > 0 => {
+                self.breaks -= 1;
+                let broken = Happening::Done(id, Err(Failure::Storage));
+                self.happenings.push_back(broken);
+            }
             Task::Fetch(component) => done(Presence::Fetched, component),
             Task::Stage(component) => done(Presence::Staged, component),
             Task::Start(component) => done(Presence::Healthy, component),
@@ -332,6 +350,42 @@ fn a_step_that_hangs_is_cancelled_told_and_tried_again() {
     assert!(notes.contains(&failed), "{notes:?}");
     assert_eq!(cancelled.len(), 1);
     assert!(now >= lightship_driver::limits::FETCH_SILENCE.as_millis());
+}
+
+#[test]
+fn an_inventory_that_hangs_or_fails_is_asked_for_again() {
+    let hangs = Board {
+        hangs: Some("inventory"),
+        ..until_committed()
+    };
+    let breaks = Board {
+        breaks: 2,
+        ..until_committed()
+    };
+    let cases = [
+        (hangs, Failure::TimedOut, 1, 1),
+        (breaks, Failure::Storage, 2, 0),
+    ];
+    for (board, expected, times, cancels) in cases {
+        let (notes, cancelled, _, _) = run(board);
+        let failed = notes.iter().filter(
+            |note| matches!(note, Note::InventoryFailed { failure, .. } if *failure == expected),
+        );
+        assert_eq!(failed.count(), times, "{notes:?}");
+        assert_eq!(cancelled.len(), cancels);
+    }
+}
+
+#[test]
+fn garbage_and_changes_of_transport_are_told_to_the_agent() {
+    let (notes, ..) = run(until_committed());
+    let unreadable = Note::Unreadable(Rejection::Undecodable);
+    assert!(notes.contains(&unreadable), "{notes:?}");
+    let switched = Note::Switched {
+        to: 1,
+        why: Some(Failure::Network),
+    };
+    assert!(notes.contains(&switched), "{notes:?}");
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Fleet {
                 self.receive(&message);
                 Event::Sent(id, sent.map_err(|_| Failure::NoSpace))
             }
-            Action::TakeInventory => Event::InventoryTaken,
+            Action::TakeInventory => Event::InventoryTaken(Ok(())),
             Action::Fetch(id, _) => Event::Fetched(id, Ok(())),
             Action::Stage(id, _) => Event::Staged(id, Ok(())),
             Action::Start(id, _) => Event::Started(id, Ok(())),
