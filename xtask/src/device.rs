@@ -3,38 +3,58 @@
 use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Message;
 
-use crate::process;
+use crate::{process, reproduce};
 
 /// Linked programs by name.
 pub(crate) type Programs = BTreeMap<String, PathBuf>;
 
 /// Builds the release programs of `folder` and says where they are.
+///
+/// The same sources give the same programs in every folder: see [`reproduce`].
+/// A bootloader that has to be small is built apart, with options that are not for its neighbours.
 pub(crate) fn build(root: &Path, folder: &str, features: &[&str]) -> Result<Programs> {
     let path = root.join(folder);
     share_lock(root, &path)?;
-    let mut command = process::cargo(&path, ["build", "--release", "--bins"]);
-    command.args(["--message-format", "json-render-diagnostics"]);
-    if is_smallest(&path) {
-        command
-            .args(["--config", SMALLEST])
-            .env("RUSTC_BOOTSTRAP", "1");
-    }
-    if !features.is_empty() {
-        command.args(["--features", &features.join(",")]);
-    }
-    // The flags stand in the folder's configuration, which these would replace.
-    command
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
     println!(
         "$ (cd {folder} && cargo build --release {})",
         features.join(",")
     );
+    let mut all = command(root, &path, "target/device")?;
+    all.arg("--bins");
+    if !features.is_empty() {
+        all.args(["--features", &features.join(",")]);
+    }
+    let mut programs = run(folder, all)?;
+    if path.join(SMALLEST).is_file() {
+        needs_source(&path)?;
+        let mut small = command(root, &path, "target/smallest")?;
+        small
+            .args(["--bin", "bootloader", "--config", SMALLEST])
+            .env("RUSTC_BOOTSTRAP", "1");
+        programs.extend(run(folder, small)?);
+    }
+    Ok(programs)
+}
+
+fn command(root: &Path, path: &Path, target: &str) -> Result<Command> {
+    let mut command = process::cargo(path, ["build", "--release"]);
+    command
+        .args(["--message-format", "json-render-diagnostics"])
+        .args(["--target-dir", target])
+        // The flags stand in the folder's configuration, which these would replace.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    reproduce::wrap(&mut command, root)?;
+    Ok(command)
+}
+
+/// Runs a build and collects what it links.
+fn run(folder: &str, mut command: Command) -> Result<Programs> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -56,16 +76,23 @@ pub(crate) fn build(root: &Path, folder: &str, features: &[&str]) -> Result<Prog
     Ok(programs)
 }
 
-/// Compiler options of a folder that are not stable yet; they make its programs as small as they ship.
+/// Compiler options for the folder's bootloader that are not stable yet; they make it as small as it ships.
 const SMALLEST: &str = "smallest.toml";
 
-/// Whether the folder has such options, and the standard library's source that they build is there.
-fn is_smallest(folder: &Path) -> bool {
-    let mut query = std::process::Command::new("rustc");
+/// Such options build the standard library anew, so its source must be there.
+fn needs_source(folder: &Path) -> Result<()> {
+    let mut query = Command::new("rustc");
     query.args(["--print", "sysroot"]).current_dir(folder);
-    let source = |sysroot: String| Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
-    folder.join(SMALLEST).is_file()
-        && process::output(query).is_ok_and(|root| source(root).is_dir())
+    let sysroot = process::output(query)?;
+    let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
+    if !source.is_dir() {
+        bail!(
+            "the bootloader of {} is built with the standard library's source, which is missing; \
+             install it with: rustup component add rust-src",
+            folder.display()
+        );
+    }
+    Ok(())
 }
 
 /// Gives a folder that commits no `Cargo.lock` the root's, so that its dependencies are the same versions.

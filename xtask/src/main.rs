@@ -14,6 +14,7 @@ mod no_std;
 mod packages;
 mod process;
 mod report;
+mod reproduce;
 mod setup;
 mod size;
 mod test;
@@ -38,7 +39,7 @@ Commands:
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    match run(&words) {
+    match reproduce::as_wrapper().unwrap_or_else(|| run(&words)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

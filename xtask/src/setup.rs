@@ -19,7 +19,8 @@ pub(crate) const TARGETS: &[&str] = &[
     "riscv32imac-unknown-none-elf",
 ];
 
-const COMPONENTS: &[&str] = &["clippy", "rustfmt"];
+/// The library's source is what the bootloader's budget is held with: see `device`.
+const COMPONENTS: &[&str] = &["clippy", "rustfmt", "rust-src"];
 
 /// Makes the pinned toolchain complete.
 pub(crate) fn toolchain(step: &mut Step, root: &Path) -> Result<()> {
