@@ -11,9 +11,10 @@ mod message;
 mod runner;
 mod target;
 
+pub use crate::logs::Kind;
 pub use blobs::Reader;
 pub use config::{Config, ConfigError};
-pub use logs::{Kind, Logs};
+pub use logs::Logs;
 pub use runner::Runner;
 
 use std::sync::Arc;

@@ -5,8 +5,13 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(feature = "device")]
+pub mod device;
 #[cfg(feature = "std")]
 pub mod host;
 pub mod limits;
-#[cfg(feature = "std")]
+mod logs;
+#[cfg(any(feature = "std", feature = "device"))]
 mod protocol;
+
+pub use logs::Kind;

@@ -17,7 +17,9 @@ pub(crate) type Bearer = String<112>;
 /// Every tag that a device lists.
 pub(crate) type Tags = String<{ 3 * (TAG_BYTES + 2) }>;
 /// `root=<version>&command=<id>`.
-pub(crate) type Query = String<48>;
+pub(crate) type Query = String<QUERY_BYTES>;
+/// Longest [`Query`].
+pub(crate) const QUERY_BYTES: usize = 48;
 
 /// What a registered device shows; a provisioning key is shown in the registration itself.
 pub(crate) fn bearer(credentials: &Credentials) -> Option<Bearer> {
@@ -125,6 +127,12 @@ pub(crate) fn failure(status: u16, retry_after_s: Option<u32>) -> Failure {
         500..=599 => Failure::Unreachable(Unreachable::Server),
         _ => Failure::Misbehaved(lightship_link::Misconduct::Sequence),
     }
+}
+
+/// The first byte that `Content-Range: bytes 5-9/10` speaks of.
+pub(crate) fn range_start(value: &str) -> Option<u64> {
+    let range = value.trim().strip_prefix("bytes ")?;
+    range.split_once('-')?.0.trim().parse().ok()
 }
 
 /// `Retry-After` in seconds: as it is, or as a date counted from the server's own `Date`, because a device need not know what time it is.

@@ -1,4 +1,4 @@
-//! The suite of lightship-link, over plain HTTP/1.1 and over TLS with HTTP/2.
+//! The suite of lightship-link: a host over plain HTTP/1.1 and over TLS with HTTP/2, a microcontroller over HTTP/1.1.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
@@ -96,4 +96,35 @@ mod tls {
     }
 
     lightship_link::conformance!(Tls);
+}
+
+mod device {
+    use super::*;
+    use fleet::microcontroller::{Blobs, Link, microcontroller};
+
+    struct Device;
+
+    impl Subject for Device {
+        type Link = Link;
+        type Blobs = Blobs;
+        type Far = Fleet;
+
+        async fn start() -> Option<Rig<Self>> {
+            let (far, server) = Fleet::start(None).await;
+            let (way, address) = fleet::way(server).await;
+            let (link, blobs, _) = microcontroller(address);
+            Some(Rig {
+                link,
+                blobs,
+                far,
+                way,
+            })
+        }
+
+        fn rubbish() -> Vec<Vec<u8>> {
+            super::rubbish()
+        }
+    }
+
+    lightship_link::conformance!(Device);
 }

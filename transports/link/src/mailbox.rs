@@ -333,21 +333,37 @@ impl<M: RawMutex, const N: usize> Port<'_, M, N> {
     ///
     /// The [`Rejection`], of which the agent is told as well.
     pub async fn deliver(&mut self, message: &[u8]) -> Result<(), Rejection> {
-        let verdict = if message.len() > N {
-            Err(Rejection::TooLarge)
-        } else {
-            decode_down(message).map(|_| ())
-        };
-        if let Err(rejection) = verdict {
-            self.rejected(rejection).await;
-            return verdict;
-        }
+        self.deliver_with(|place| {
+            let place = place.get_mut(..message.len());
+            place.ok_or(Rejection::TooLarge)?.copy_from_slice(message);
+            Ok(message.len())
+        })
+        .await
+    }
+
+    /// Hands over a message that `write` puts, in its postcard form, into the memory from which the agent reads it; `write` returns its length.
+    ///
+    /// For runners that have no memory for a second copy.
+    ///
+    /// # Errors
+    ///
+    /// The [`Rejection`], of which the agent is told as well.
+    pub async fn deliver_with(
+        &mut self,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, Rejection>,
+    ) -> Result<(), Rejection> {
         let packet = self.packets.send().await;
-        packet.kind = Kind::Message;
-        packet.len = message.len();
-        packet.bytes[..message.len()].copy_from_slice(message);
+        let verdict = write(&mut packet.bytes).and_then(|len| {
+            packet.len = len;
+            decode_down(&packet.bytes[..len]).map(|_| ())
+        });
+        packet.generation = self.generation;
+        packet.kind = match verdict {
+            Ok(()) => Kind::Message,
+            Err(rejection) => Kind::Rejected(rejection),
+        };
         self.packets.send_done();
-        Ok(())
+        verdict
     }
 
     async fn say(&mut self, kind: Kind) {

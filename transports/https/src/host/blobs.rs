@@ -12,6 +12,7 @@ use reqwest::{Client, Method, Response, StatusCode};
 use super::client::{self, Access, header};
 use super::config::Config;
 use super::failure;
+use crate::protocol;
 
 /// Reads blobs; a read that goes on where the last one ended uses the same answer.
 #[derive(Debug)]
@@ -142,10 +143,8 @@ impl Open {
     }
 }
 
-/// The first byte that `Content-Range: bytes 5-9/10` speaks of.
 fn start(response: &Response) -> Option<u64> {
-    let range = header(response, CONTENT_RANGE)?.strip_prefix("bytes ")?;
-    range.split_once('-')?.0.trim().parse().ok()
+    header(response, CONTENT_RANGE).and_then(protocol::range_start)
 }
 
 fn misplaced() -> BlobFailure {

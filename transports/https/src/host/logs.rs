@@ -11,6 +11,7 @@ use super::client::{self, Access};
 use super::config::Config;
 use super::failure;
 use crate::limits::LOG_BYTES;
+use crate::logs::Kind;
 
 /// Sends logs to the fleet.
 #[derive(Debug)]
@@ -18,15 +19,6 @@ pub struct Logs {
     config: Arc<Config>,
     access: Arc<Access>,
     client: Client,
-}
-
-/// What logs are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Lines of JSON.
-    Lines,
-    /// Frames of defmt, which only the release's ELF explains.
-    Defmt,
 }
 
 impl Logs {
@@ -47,14 +39,10 @@ impl Logs {
         if logs.len() > LOG_BYTES {
             return Err(Failure::TooLarge);
         }
-        let content = match kind {
-            Kind::Lines => "application/x-ndjson",
-            Kind::Defmt => "application/vnd.lightship.defmt",
-        };
         let bearer = self.access.bearer();
         let request = (Method::POST, "logs");
         let request = client::request(&self.client, &self.config, request, bearer.as_deref())
-            .header(CONTENT_TYPE, content)
+            .header(CONTENT_TYPE, kind.content_type())
             .timeout(self.config.timeout)
             .body(logs);
         match request.send().await {

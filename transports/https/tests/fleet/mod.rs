@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses what it needs")]
 
 pub(crate) mod device;
+pub(crate) mod microcontroller;
 pub(crate) mod tls;
 
 use std::collections::{HashMap, HashSet};
