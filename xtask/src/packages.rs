@@ -35,6 +35,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         "network namespaces and interfaces in the WireGuard and engine tests",
     ),
     package("iptables", "NAT and port publishing in the engine tests"),
+    package("nftables", "`nft`, the engine's own NAT, in its tests"),
     package("mosquitto", "an MQTT 5 broker that others wrote"),
     package("postgresql", "the fleet server's other database"),
     package("qemu-system-arm", "the cortex-m3-sf2 board"),

@@ -24,6 +24,9 @@ const MAX_LOOKS: u32 = 100;
 /// The pause between such looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// A container that the engine itself is still cleaning up is removed at the latest by this attempt.
+const MAX_REMOVALS: u32 = 10;
+
 /// In an instance's folder: it was stopped from here and did not end by itself.
 const STOPPED: &str = "stopped";
 
@@ -98,11 +101,17 @@ impl Inner {
             .force(true)
             .v(true)
             .build();
-        let removed = self
-            .docker
-            .remove_container(&container_name(record), Some(options))
-            .await;
-        removed.unless(&[404], "removing a container").map(|_| ())
+        let mut attempts = 0;
+        loop {
+            let name = container_name(record);
+            let removed = self.docker.remove_container(&name, Some(options.clone()));
+            let removed = removed.await.unless(&[404], "removing a container");
+            attempts += 1;
+            if removed.is_ok() || attempts == MAX_REMOVALS {
+                return removed.map(|_| ());
+            }
+            tokio::time::sleep(LOOK_AGAIN * attempts).await;
+        }
     }
 
     pub(super) async fn presence(&self, record: &Record) -> Result<Presence, Error> {

@@ -19,6 +19,10 @@ use crate::store::InstanceId;
 /// The pause before the events are asked for again after the connection broke.
 const RECONNECT: Duration = Duration::from_secs(1);
 
+/// After a connection or an event everything is looked at once more, so much later: what happened before the
+/// engine listened to us, or was told before it was so.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// Everything is looked at so often even without events: they are no promise.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -66,9 +70,10 @@ impl Watch {
             let options = EventsOptionsBuilder::default().filters(&filters).build();
             loop {
                 let mut events = docker.events(Some(options.clone()));
-                look(&weak).await;
-                while let Some(Ok(_)) = next_or_look(&mut events).await {
+                let mut pause = SETTLE;
+                while let Some(is_event) = next_or_look(&mut events, pause).await {
                     look(&weak).await;
+                    pause = if is_event { SETTLE } else { LOOK };
                 }
                 tokio::time::sleep(RECONNECT).await;
             }
@@ -139,14 +144,15 @@ impl Watch {
     }
 }
 
-async fn next_or_look<S, T>(events: &mut S) -> Option<Result<(), ()>>
+/// Waits for an event, but no longer than `pause`: whether there was one; nothing when no more can come.
+async fn next_or_look<S, T, E>(events: &mut S, pause: Duration) -> Option<bool>
 where
-    S: futures_util::Stream<Item = Result<T, bollard::errors::Error>> + Unpin,
+    S: futures_util::Stream<Item = Result<T, E>> + Unpin,
 {
-    match tokio::time::timeout(LOOK, events.next()).await {
-        Ok(Some(Ok(_))) | Err(_) => Some(Ok(())),
-        Ok(Some(Err(_))) => Some(Err(())),
-        Ok(None) => None,
+    match tokio::time::timeout(pause, events.next()).await {
+        Ok(Some(Ok(_))) => Some(true),
+        Ok(Some(Err(_)) | None) => None,
+        Err(_) => Some(false),
     }
 }
 

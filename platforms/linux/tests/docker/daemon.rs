@@ -59,6 +59,9 @@ pub(crate) struct Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("what the engine said last:\n{}", self.log());
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

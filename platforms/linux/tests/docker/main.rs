@@ -33,10 +33,13 @@ fn within_a_namespace(test: &str, kind: Kind) {
             .status()
             .unwrap();
         assert!(up.success());
-        // Podman's name server keeps its state there, whatever the folders that podman is given.
-        std::fs::create_dir_all("/run/containers").unwrap();
-        let own = ["-t", "tmpfs", "tmpfs", "/run/containers"];
-        assert!(Command::new("mount").args(own).status().unwrap().success());
+        // Podman keeps state there whatever the folders that it is given: its name server, its locks (which
+        // a second podman of this machine would free under its feet) and its network namespaces.
+        for folder in ["/run/containers", "/dev/shm", "/run/netns"] {
+            std::fs::create_dir_all(folder).unwrap();
+            let own = ["-t", "tmpfs", "tmpfs", folder];
+            assert!(Command::new("mount").args(own).status().unwrap().success());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

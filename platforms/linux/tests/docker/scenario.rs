@@ -322,7 +322,7 @@ impl Bench {
     async fn services_find_each_other_and_are_found_from_outside(&self) {
         let web = self.shell(
             "web",
-            "exec httpd -f -p 8080 -h /www",
+            "while [ ! -e /out/open ]; do sleep 0.05; done; exec httpd -f -p 8080 -h /www",
             json!({
                 "network": {"mode": {"bridge": {"front": ["www"], "back": []}},
                     "ports": [{"host_ip": "127.0.0.1", "host": 18080, "container": 8080}]},
@@ -332,9 +332,11 @@ impl Bench {
         );
         let web = self.up(&web).await;
         assert_eq!(self.engine.probe(&web).await.unwrap(), Presence::Starting);
+        fs::write(self.out.join("open"), "").unwrap();
         self.told(&web).await;
         self.becomes(&web, Presence::Healthy).await;
-        let ask = "for name in web www; do wget -q -O - http://$name:8080/ok >> /tmp/answers || echo no >> /tmp/answers; done; \
+        // Podman starts a container before its name server has read that it is there: names come a little later.
+        let ask = "for name in web www; do until wget -q -O - http://$name:8080/ok >> /tmp/answers; do sleep 0.1; done; done; \
             mv /tmp/answers /out/answers; exec sleep 1000";
         let asker = self.shell(
             "asker",
@@ -343,7 +345,7 @@ impl Bench {
         );
         let asker = self.up(&asker).await;
         assert_eq!(self.written("answers").await, "fine\nfine\n");
-        let beside = self.shell("beside", "wget -q -O /out/beside.new http://127.0.0.1:8080/ok; mv /out/beside.new /out/beside; exec sleep 1000",
+        let beside = self.shell("beside", "wget -q -O /out/beside.new http://127.0.0.1:8080/ok && mv /out/beside.new /out/beside; exec sleep 1000",
             json!({"network": {"mode": {"service": "web"}}}));
         self.ready(&beside).await;
         assert_eq!(
