@@ -35,6 +35,9 @@ struct File {
     run: PathBuf,
     #[serde(default)]
     engine: EngineKind,
+    /// A name of a cgroup; another than the default where two daemons share a kernel.
+    #[serde(default = "default_cgroup_parent")]
+    cgroup_parent: Name,
     rotation_days: Option<u16>,
     /// Registries without TLS, as `host:port`.
     #[serde(default)]
@@ -52,6 +55,10 @@ fn default_data() -> PathBuf {
 
 fn default_run() -> PathBuf {
     PathBuf::from("/run/lightship")
+}
+
+fn default_cgroup_parent() -> Name {
+    Name::new("lightship").expect("nine letters are a name")
 }
 
 /// What runs containers.
@@ -90,6 +97,8 @@ pub struct Config {
     pub run: PathBuf,
     /// What runs containers.
     pub engine: EngineKind,
+    /// What the containers' cgroups are below.
+    pub cgroup_parent: String,
     /// Seconds between rotations of each key.
     pub rotation_period_s: Option<u32>,
     /// Registries without TLS.
@@ -168,6 +177,7 @@ impl Config {
             data: file.data,
             run: file.run,
             engine: file.engine,
+            cgroup_parent: file.cgroup_parent.to_string(),
             rotation_period_s: file.rotation_days.map(|days| u32::from(days) * 24 * 3600),
             plain_registries: file.plain_registries,
             allowed_binds: file.allowed_binds,

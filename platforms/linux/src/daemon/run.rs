@@ -183,6 +183,7 @@ fn engine(config: &Config, registries: &Registries) -> Result<Option<Arc<Builtin
             features: BTreeMap::new(),
         },
         addresses: Ipv4Addr::new(172, 30, 0, 0),
+        cgroup_parent: config.cgroup_parent.clone(),
     };
     Ok(Some(Arc::new(Builtin::open(
         store,

@@ -43,6 +43,8 @@ pub struct Options {
     pub allowances: Allowances,
     /// The first two bytes of the containers' addresses.
     pub addresses: Ipv4Addr,
+    /// What the containers' cgroups are below: one name, `lightship` unless two engines share a kernel.
+    pub cgroup_parent: String,
 }
 
 /// Runs containers without any other service.

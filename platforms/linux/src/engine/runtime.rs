@@ -20,6 +20,7 @@ mod walk;
 
 pub use exec::Request as ExecRequest;
 pub use log::{Line, Position, Stream, Watch as LogWatch, read as read_log};
+pub use network::bring_up_loopback;
 pub use shim::main as shim_main;
 pub use state::State;
 pub use supervisor::{Exit, Phase, Verdict};

@@ -328,6 +328,7 @@ fn open(folder: &Path, registry: &Registry, allowances: &Allowances) -> Builtin 
         program: PathBuf::from(env!("CARGO_BIN_EXE_lightship-shim")),
         allowances: allowances.clone(),
         addresses: Ipv4Addr::new(10, 118, 0, 0),
+        cgroup_parent: "lightship".to_owned(),
     };
     Builtin::open(store, registry.access(None), options).unwrap()
 }

@@ -40,11 +40,12 @@ impl Builtin {
         let (spec, settings, image) = self.parts(&record)?;
         let execution = image.config.config.clone().unwrap_or_default();
         let prepared = prepare(&spec, &execution, &settings, &self.options.allowances)?;
-        clear(&folder, id)?;
+        clear(&folder, &self.cgroup(id))?;
         let hostname = spec.hostname.clone().unwrap_or_else(|| record.name.clone());
         let network = self.connect(id, &record.name, &spec).await?;
         let bundle = Bundle {
             id: id.to_string(),
+            cgroup_parent: self.options.cgroup_parent.clone(),
             name: record.name.clone(),
             digest: record.instance.to_string(),
             folder: folder.clone(),
@@ -111,9 +112,13 @@ impl Builtin {
         if let Some((shim, _)) = shim_of(&folder).await? {
             self.end_shim(&folder, shim).await?;
         }
-        let cgroup = Cgroup::of(&id.to_string());
+        let cgroup = self.cgroup(id);
         blocking(move || sweep(&cgroup)).await?;
         self.disconnect(id).await
+    }
+
+    fn cgroup(&self, id: InstanceId) -> Cgroup {
+        Cgroup::of(&self.options.cgroup_parent, &id.to_string())
     }
 
     /// Asks a shim to stop its container and itself, and waits; kills it when it does not.
@@ -183,8 +188,8 @@ fn grace(folder: &Path) -> Duration {
 }
 
 /// Makes an instance's run folder as new.
-fn clear(folder: &Path, id: InstanceId) -> Result<(), Error> {
-    sweep(&Cgroup::of(&id.to_string()))?;
+fn clear(folder: &Path, cgroup: &Cgroup) -> Result<(), Error> {
+    sweep(cgroup)?;
     super::gone(fs::remove_dir_all(folder)).doing("clearing a run folder")?;
     for path in [folder.to_owned(), folder.join("root"), folder.join("files")] {
         fs::create_dir(&path).doing("making a run folder")?;

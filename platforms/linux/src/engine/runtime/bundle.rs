@@ -12,6 +12,8 @@ use super::network::Plan;
 pub(crate) struct Bundle {
     /// The instance's id: names its cgroup.
     pub(crate) id: String,
+    /// What that cgroup is below.
+    pub(crate) cgroup_parent: String,
     /// The component's name.
     pub(crate) name: String,
     /// The instance's digest, as text.

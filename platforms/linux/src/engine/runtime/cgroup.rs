@@ -14,9 +14,6 @@ use super::sys;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// All containers are below this.
-const PARENT: &str = "lightship";
-
 /// The period in which CPU time is counted, as Docker has it.
 const CPU_PERIOD_US: u64 = 100_000;
 
@@ -26,6 +23,8 @@ const V1: [&str; 6] = ["memory", "cpu", "cpuset", "pids", "devices", "freezer"];
 /// The groups of one container.
 #[derive(Clone, Debug)]
 pub(crate) struct Cgroup {
+    /// What all containers of this engine are below: one name.
+    parent: String,
     folders: Vec<PathBuf>,
     unified: bool,
 }
@@ -36,20 +35,24 @@ pub(crate) fn is_unified() -> bool {
 }
 
 impl Cgroup {
-    /// The groups of a container, made or not.
-    pub(crate) fn of(id: &str) -> Self {
+    /// The groups of a container, made or not, below `parent`.
+    pub(crate) fn of(parent: &str, id: &str) -> Self {
         let unified = is_unified();
         let root = Path::new(ROOT);
         let folders = if unified {
-            vec![root.join(PARENT).join(id)]
+            vec![root.join(parent).join(id)]
         } else {
             let there = V1
                 .iter()
                 .map(|controller| root.join(controller))
                 .filter(|path| path.join("cgroup.procs").exists());
-            there.map(|path| path.join(PARENT).join(id)).collect()
+            there.map(|path| path.join(parent).join(id)).collect()
         };
-        Self { folders, unified }
+        Self {
+            parent: parent.to_owned(),
+            folders,
+            unified,
+        }
     }
 
     /// Makes the groups and sets the limits; returns what could not be set.
@@ -59,7 +62,7 @@ impl Cgroup {
         own_devices: &[String],
     ) -> io::Result<Vec<String>> {
         if self.unified {
-            enable_controllers()?;
+            enable_controllers(&self.parent)?;
         }
         for folder in &self.folders {
             fs::create_dir_all(folder)?;
@@ -190,9 +193,9 @@ fn filter_devices(folder: &Path, rules: &[&str]) -> io::Result<()> {
     sys::attach_device_filter(&fs::File::open(folder)?, &devices::program(&rules))
 }
 
-fn enable_controllers() -> io::Result<()> {
+fn enable_controllers(parent: &str) -> io::Result<()> {
     let root = Path::new(ROOT);
-    let parent = root.join(PARENT);
+    let parent = root.join(parent);
     fs::create_dir_all(&parent)?;
     let available = fs::read_to_string(root.join("cgroup.controllers"))?;
     for controller in ["memory", "cpu", "cpuset", "pids"] {

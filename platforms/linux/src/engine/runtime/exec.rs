@@ -62,7 +62,13 @@ fn run(arguments: &[String]) -> Result<u8, String> {
     rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| error.to_string())?;
     let streams = [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()];
-    let mut child = start(&bundle, process, &Cgroup::of(&bundle.id), &request, streams)?;
+    let mut child = start(
+        &bundle,
+        process,
+        &Cgroup::of(&bundle.cgroup_parent, &bundle.id),
+        &request,
+        streams,
+    )?;
     let status = child.wait().map_err(told)?;
     let status = status
         .code()

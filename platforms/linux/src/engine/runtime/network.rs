@@ -49,6 +49,11 @@ pub(crate) struct Attachment {
     pub(crate) prefix: u8,
 }
 
+/// Brings up the loopback interface of the network that the caller is in, as a new network has it down.
+pub fn bring_up_loopback() -> io::Result<()> {
+    link::Links::open()?.up("lo")
+}
+
 /// Moves the calling process into the network that the plan says, and makes it where it is new.
 pub(crate) fn enter(plan: &Plan) -> io::Result<()> {
     match plan {
