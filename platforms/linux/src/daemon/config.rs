@@ -1,5 +1,8 @@
 //! The device's configuration file: TOML, every mistake named with file, line and key.
 
+mod erase;
+mod mistake;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use lightship_core::id::{Name, ProvisioningKey};
 use lightship_core::trust::{Compact, Root, TrustState};
 use serde::Deserialize;
+
+pub(super) use erase::erase_provisioning_key;
+use mistake::Source;
 
 /// What the file says. Unknown keys are errors, so that a misspelt one is not silently ignored.
 #[derive(Clone, Debug, Deserialize)]
@@ -109,7 +115,7 @@ pub struct Config {
     pub allow_privileged: bool,
 }
 
-/// Why a configuration cannot be used.
+/// Why a configuration cannot be used: one mistake, where it is, and what would be right.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file that it needs cannot be read.
@@ -121,22 +127,12 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// Something in the file is wrong. The message names line and key.
-    #[error("{path}: {message}")]
+    #[error("{path}:{message}")]
     Wrong {
         /// Which file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The line, the key, what is wrong with it, and what would be right.
         message: String,
-    },
-    /// The root document is not one that its own keys signed.
-    #[error(
-        "{path}: root: not a trusted root document: {offence:?}; copy it again from `lightship config`"
-    )]
-    Root {
-        /// Which file.
-        path: PathBuf,
-        /// Why it was refused.
-        offence: lightship_core::trust::Offence,
     },
 }
 
@@ -147,24 +143,16 @@ impl Config {
     ///
     /// A [`ConfigError`] that says where and what would be right.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = read(path)?;
-        let text = String::from_utf8_lossy(&text);
-        let file: File = toml::from_str(&text).map_err(|error| ConfigError::Wrong {
-            path: path.to_owned(),
-            message: error.to_string(),
+        let bytes = read(path)?;
+        let source = Source::new(path, &bytes)?;
+        let file: File = source.parse()?;
+        source.check(&file)?;
+        let document = STANDARD.decode(file.root.split_whitespace().collect::<String>());
+        let document = document.map_err(|_| source.wrong("root", "is not base64"))?;
+        let root = TrustState::first_root(&Compact, &document).map_err(|offence| {
+            let what = format!("is not a root document that its own keys signed ({offence:?})");
+            source.wrong("root", &what)
         })?;
-        let wrong = |message: &str| ConfigError::Wrong {
-            path: path.to_owned(),
-            message: message.to_owned(),
-        };
-        let document = STANDARD.decode(file.root.trim());
-        let document = document
-            .map_err(|_| wrong("root: not base64; copy it again from `lightship config`"))?;
-        let root =
-            TrustState::first_root(&Compact, &document).map_err(|offence| ConfigError::Root {
-                path: path.to_owned(),
-                offence,
-            })?;
         Ok(Self {
             path: path.to_owned(),
             device_type: file.device_type,
@@ -184,13 +172,6 @@ impl Config {
             allow_privileged: file.allow_privileged,
         })
     }
-
-    /// The file's text without the provisioning key; all else stays as it was written.
-    pub(super) fn without_provisioning_key(text: &str) -> String {
-        let is_key = |line: &&str| line.trim_start().starts_with("provisioning_key");
-        let lines = text.split_inclusive('\n').filter(|line| !is_key(line));
-        lines.collect()
-    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
@@ -198,38 +179,4 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
         path: path.to_owned(),
         source,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wrong(text: &str) -> String {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("device.toml");
-        fs::write(&path, text).unwrap();
-        let error = Config::load(&path).unwrap_err().to_string();
-        error.replace(&folder.path().display().to_string(), "")
-    }
-
-    #[test]
-    fn mistakes_are_named_with_file_line_and_key() {
-        let error = wrong("device_type = \"pi4\"\nproduct = \"Kiosk!\"\n");
-        assert!(error.starts_with("/device.toml: "), "{error}");
-        assert!(error.contains("line 2"), "{error}");
-        let error = wrong("device_type = \"pi4\"\nprodukt = \"kiosk\"\n");
-        assert!(
-            error.contains("line 2") && error.contains("produkt"),
-            "{error}"
-        );
-        let error = wrong("device_type = \"pi4\"\n");
-        assert!(error.contains("missing field"), "{error}");
-    }
-
-    #[test]
-    fn erasing_the_provisioning_key_leaves_all_else() {
-        let text = "# mine\nname = \"x\"\nprovisioning_key = \"00\"\nserver = \"s\"";
-        let erased = Config::without_provisioning_key(text);
-        assert_eq!(erased, "# mine\nname = \"x\"\nserver = \"s\"");
-    }
 }

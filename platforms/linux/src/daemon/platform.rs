@@ -1,7 +1,6 @@
 //! Linux as the driver sees it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use lightship_link::Blobs;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::AbortHandle;
 
-use super::config::Config;
+use super::config;
 use super::records::Records;
 use super::steps::{self, Job, Tell};
 use crate::engine::Engine;
@@ -37,13 +36,7 @@ pub struct Linux<E, B> {
 
 impl<E: Engine + 'static, B: Blobs + 'static> Linux<E, B> {
     fn erase(&self) -> std::io::Result<()> {
-        let text = fs::read_to_string(&self.config)?;
-        let erased = Config::without_provisioning_key(&text);
-        if erased == text {
-            return Ok(());
-        }
-        let draft = self.config.with_extension("draft");
-        Files::default().replace(&self.config, &draft, erased.as_bytes())
+        config::erase_provisioning_key(&self.config, &Files::default())
     }
 }
 

@@ -233,8 +233,11 @@ impl Files {
 
     /// Puts a whole new content under a name: after a cut it has the old content or the new.
     ///
-    /// `draft` is a name on the same file system that a cut may leave behind.
+    /// `draft` is a name on the same file system that a cut, or a full disk, may leave behind; the next call removes it.
     pub fn replace(&self, path: &Path, draft: &Path, bytes: &[u8]) -> io::Result<()> {
+        if fs::symlink_metadata(draft).is_ok() {
+            self.remove_file(draft)?;
+        }
         let mut file = self.create(draft)?;
         file.write_all(bytes)?;
         file.sync()?;
