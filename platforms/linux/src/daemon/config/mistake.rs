@@ -12,24 +12,21 @@ use super::{ConfigError, File};
 pub(super) const KEYS: &[(&str, &str)] = &[
     (
         "device_type",
-        "a name of the fleet's device types, such as \"raspberrypi4-64\" (letters, digits, `.`, `_`, `+` and `-`, at most 32)",
+        "a name of the fleet's device types, such as \"raspberrypi4-64\" (1 to 32 of a-z, 0-9, - and _)",
     ),
     (
         "product",
-        "the name of the fleet's product (letters, digits, `.`, `_`, `+` and `-`, at most 32)",
+        "the name of the fleet's product (1 to 32 of a-z, 0-9, - and _)",
     ),
     (
         "name",
-        "a name for this device (letters, digits, `.`, `_`, `+` and `-`, at most 32)",
+        "a name for this device (1 to 32 of a-z, 0-9, - and _)",
     ),
     (
         "server",
         "the fleet's address, such as \"https://fleet.example.com\"",
     ),
-    (
-        "fleet",
-        "the fleet's name (letters, digits, `.`, `_`, `+` and `-`, at most 32)",
-    ),
+    ("fleet", "the fleet's name (1 to 32 of a-z, 0-9, - and _)"),
     (
         "authority",
         "the certificate of the server's authority in PEM, as `lightship config` writes it",
@@ -45,6 +42,10 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("data", "an absolute path, such as \"/var/lib/lightship\""),
     ("run", "an absolute path, such as \"/run/lightship\""),
     ("engine", "\"builtin\" or \"none\""),
+    (
+        "cgroup_parent",
+        "a name for the cgroup above all containers (1 to 32 of a-z, 0-9, - and _)",
+    ),
     ("rotation_days", "a number of days from 1 to 3650"),
     (
         "plain_registries",
