@@ -48,6 +48,23 @@ pub enum Event {
         /// Whether it is connected now.
         online: bool,
     },
+    /// A device said how it is doing.
+    Metrics {
+        /// Its uuid.
+        device: String,
+    },
+    /// A device was given a release, or other settings.
+    Target {
+        /// Its uuid.
+        device: String,
+        /// The release's number.
+        release: u64,
+    },
+    /// A roll-out went on, or stopped.
+    Rollout {
+        /// The release's number.
+        release: u64,
+    },
     /// A device reported.
     Report {
         /// Its uuid.

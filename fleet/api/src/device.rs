@@ -47,47 +47,85 @@ pub struct Device {
     pub registered_at: Option<Timestamp>,
     /// When it was entered here.
     pub created_at: Timestamp,
-    /// What it is made of.
-    pub inventory: Inventory,
-    /// How it is doing.
+    /// Whether a person decided that its update locks do not count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locks_overridden: bool,
+    /// When maintenance windows of its own let it be disturbed; absent means when its fleet's do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Vec<String>>,
+    /// Its time zone, if that is not its fleet's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// What it is made of and how it is doing.
     pub metrics: Metrics,
+    /// When it last said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_at: Option<Timestamp>,
 }
 
-/// What a device is made of, as it says itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Inventory {
-    /// CPU architecture, as OCI names it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub architecture: Option<String>,
-    /// The operating system and its version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub os: Option<String>,
-    /// The agent's version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
-    /// Bytes of memory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// Bytes of storage.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub storage_bytes: Option<u64>,
-}
-
-/// How a device is doing, as it last said itself.
+/// What a device is made of and how it is doing: the body of `POST /device/v1/metrics`.
+///
+/// What it does not say stays as it said it last; what is not known here is passed over, for an
+/// agent may be newer than its server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Metrics {
-    /// CPU load in thousandths.
+    /// CPU load in percent of all cores, 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_permille: Option<u32>,
+    pub cpu_percent: Option<f64>,
     /// Bytes of memory in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_used_bytes: Option<u64>,
-    /// Bytes of storage in use.
+    /// Bytes of memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub storage_used_bytes: Option<u64>,
-    /// Temperature in thousandths of a degree Celsius.
+    pub memory_total_bytes: Option<u64>,
+    /// Bytes in use of the storage that holds the device's state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub temperature_millicelsius: Option<i32>,
+    pub disk_used_bytes: Option<u64>,
+    /// Bytes of that storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_total_bytes: Option<u64>,
+    /// Temperature of the hottest sensor in degrees Celsius, -273.15 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature_c: Option<f64>,
+    /// Seconds since it booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_s: Option<u64>,
+    /// CPU architecture, as OCI names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub architecture: Option<String>,
+    /// The operating system and its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub os: Option<String>,
+    /// The kernel's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub kernel: Option<String>,
+    /// The agent's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub agent: Option<String>,
+}
+
+impl Metrics {
+    /// What `newer` says, and what it does not say as it was.
+    #[must_use]
+    pub fn updated(self, newer: Self) -> Self {
+        Self {
+            cpu_percent: newer.cpu_percent.or(self.cpu_percent),
+            memory_used_bytes: newer.memory_used_bytes.or(self.memory_used_bytes),
+            memory_total_bytes: newer.memory_total_bytes.or(self.memory_total_bytes),
+            disk_used_bytes: newer.disk_used_bytes.or(self.disk_used_bytes),
+            disk_total_bytes: newer.disk_total_bytes.or(self.disk_total_bytes),
+            temperature_c: newer.temperature_c.or(self.temperature_c),
+            uptime_s: newer.uptime_s.or(self.uptime_s),
+            architecture: newer.architecture.or(self.architecture),
+            os: newer.os.or(self.os),
+            kernel: newer.kernel.or(self.kernel),
+            agent: newer.agent.or(self.agent),
+        }
+    }
 }
 
 /// A device to be entered before it registers.
@@ -118,6 +156,15 @@ pub struct DevicePatch {
     /// All tags; at most 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, String>>,
+    /// Maintenance windows of its own, as in a fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Vec<String>>,
+    /// Its time zone by its IANA name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// True lets the windows and the time zone of the fleet hold again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fleet_windows: bool,
 }
 
 /// The release a device is to stay on.
@@ -135,6 +182,14 @@ pub struct Pin {
 pub struct Move {
     /// The fleet's name.
     pub fleet: Name,
+}
+
+/// Whether update locks count.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Locks {
+    /// True has releases applied whatever locks applications hold.
+    pub overridden: bool,
 }
 
 /// What a device can be asked to do at once. Update locks hold back what they cover.

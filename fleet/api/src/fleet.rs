@@ -16,6 +16,10 @@ pub struct Fleet {
     pub description: String,
     /// Which release devices are given that are not pinned.
     pub policy: Policy,
+    /// When devices may be disturbed, in their local time; empty means at any time.
+    pub windows: Vec<String>,
+    /// The time zone of devices that have none of their own, by its IANA name.
+    pub zone: String,
     /// When the fleet was made.
     pub created_at: Timestamp,
 }
@@ -59,6 +63,14 @@ pub struct FleetPatch {
     /// Which release devices are given that are not pinned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
+    /// When devices may be disturbed, in their local time: `mon-fri 22:00-04:00`, `daily 02:00-05:00`.
+    ///
+    /// Empty means at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Vec<String>>,
+    /// The time zone of devices that have none of their own, by its IANA name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 /// A person's role in a fleet.

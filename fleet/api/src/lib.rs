@@ -17,7 +17,7 @@ mod user;
 mod variable;
 
 pub use change::{Change, Changes, Event};
-pub use device::{Command, Device, DevicePatch, Inventory, Metrics, Move, NewDevice, Pin};
+pub use device::{Command, Device, DevicePatch, Locks, Metrics, Move, NewDevice, Pin};
 pub use fleet::{Fleet, FleetPatch, Member, NewFleet, NewMember, Policy};
 pub use log::{LogLine, LogStream};
 pub use name::{BadName, Name};

@@ -51,6 +51,7 @@ fn a_person_logs_in_makes_a_fleet_and_its_keys() {
         fleet        harbour
         product      harbour
         follows      the newest release
+        windows      at any time
         made         TIME
         [exit code 0]
         $ lightship logout
@@ -498,8 +499,8 @@ fn variables_members_and_provisioning_keys_are_set_listed_and_removed() {
         admin  owner
         [exit code 0]
         $ lightship fleet pin 7
-        harbour follows release 7
-        [exit code 0]
+        error: policy.release: the fleet has no such release
+        [exit code 5]
         $ lightship device list
         UUID  NAME  TYPE    RELEASE  STATE
         [exit code 0]

@@ -156,6 +156,16 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -
     serde_json::from_str(&text).map_err(|error| undecodable(column, error))
 }
 
+/// Reads a column that holds JSON or nothing.
+pub(crate) fn maybe_json<T: serde::de::DeserializeOwned>(
+    row: &AnyRow,
+    column: &str,
+) -> Result<Option<T>, Error> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|error| undecodable(column, error)))
+        .transpose()
+}
+
 /// Writes what a column of JSON holds.
 pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("our own types have string keys")

@@ -1,7 +1,7 @@
 //! What devices ask and say, whatever carries it: registration, keys, reports, and the answer
 //! to the one question that everything else hangs on, "is there news?".
 
-use lightship_api::{Device, Event, Inventory, Metrics, Name};
+use lightship_api::{Device, Event, Metrics, Name};
 use lightship_core::id::{ApiKey, Uuid};
 use lightship_core::wire::{
     Blob, Command, Down, KeyAccepted, NewKey, Refusal, Refused, Register, Registered, Report,
@@ -338,8 +338,11 @@ pub(crate) fn fresh(uuid: String, fleet: Name, name: String, device_type: Name) 
         last_handshake_at: None,
         registered_at: None,
         created_at: clock::now(),
-        inventory: Inventory::default(),
+        locks_overridden: false,
+        windows: None,
+        zone: None,
         metrics: Metrics::default(),
+        metrics_at: None,
     }
 }
 

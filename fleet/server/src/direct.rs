@@ -4,7 +4,7 @@
 //! When something cannot be stored, the director is thrown away and made again from what is;
 //! the same happens at each start, so nothing decided is ever lost and no counter ever falls.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -159,6 +159,13 @@ pub(crate) async fn fleet_facts(app: &App, fleet: &Name) -> Result<director::Fle
         lightship_api::Policy::Latest => director::Policy::Latest,
         lightship_api::Policy::Pinned { release } => director::Policy::Pinned(release),
     };
+    let windows = stored
+        .windows
+        .iter()
+        .filter_map(|window| window.parse().ok());
+    // What does not parse was refused when it was set.
+    facts.windows = windows.collect();
+    facts.zone = stored.zone.parse().unwrap_or_default();
     if let Some(root) = db::roots::newest(&app.db, fleet).await? {
         facts.floor = release::root(&root).map_or(0, |root| root.floor);
     }
@@ -321,7 +328,8 @@ fn say(fleet: &Name, note: &Note) {
 
 /// Stores decisions, then tells the devices.
 async fn carry_out(app: &App, fleet: &Name, decisions: Vec<Decision>) -> Answer<()> {
-    let mut news: Vec<(Uuid, u64)> = Vec::new();
+    let mut news: Vec<(Uuid, u64, u64)> = Vec::new();
+    let mut rollouts: BTreeSet<u64> = BTreeSet::new();
     let mut tx = app.db.write().await?;
     for decision in decisions {
         match decision {
@@ -341,18 +349,25 @@ async fn carry_out(app: &App, fleet: &Name, decisions: Vec<Decision>) -> Answer<
                 db::assignments::put_settings(&mut tx, &uuid, &settings).await?;
                 let digest = assigned.document.to_string();
                 db::assignments::put(&mut tx, &uuid, assigned.counter, &document, &digest).await?;
-                news.push((device, assigned.counter));
+                news.push((device, assigned.counter, assigned.release));
             }
             Decision::Remember { device, record } => {
                 db::devices::set_record(&mut tx, &device.to_string(), &record).await?
             }
             Decision::Rollout { release, progress } => {
-                db::releases::set_progress(&mut tx, fleet, release, &progress).await?
+                db::releases::set_progress(&mut tx, fleet, release, &progress).await?;
+                rollouts.insert(release);
             }
         }
     }
     tx.commit().await?;
-    for (device, counter) in news {
+    for release in rollouts {
+        // Nobody listening is no failure.
+        let _ = app
+            .events
+            .send((fleet.clone(), lightship_api::Event::Rollout { release }));
+    }
+    for (device, counter, release) in news {
         app.metrics
             .assignments
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -363,6 +378,11 @@ async fn carry_out(app: &App, fleet: &Name, decisions: Vec<Decision>) -> Answer<
             });
             app.outbox.target(device);
         }
+        let device = device.to_string();
+        let _ = app.events.send((
+            fleet.clone(),
+            lightship_api::Event::Target { device, release },
+        ));
     }
     Ok(())
 }

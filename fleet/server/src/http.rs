@@ -56,6 +56,8 @@ pub(crate) fn described() -> OpenApiRouter<App> {
         .routes(routes!(devices::show, devices::update, devices::delete))
         .routes(routes!(devices::pin))
         .routes(routes!(devices::move_to))
+        .routes(routes!(devices::retry))
+        .routes(routes!(devices::locks))
         .routes(routes!(devices::command))
         .routes(routes!(tunnel::open))
         .routes(routes!(logs::read))

@@ -1,15 +1,19 @@
 //! `lightship device`.
 
+mod shown;
+
 use std::collections::BTreeMap;
 
-use clap::Subcommand;
-use lightship_api::{Command, Device as Shown, DevicePatch, Move, Name, Pin};
+use clap::{Subcommand, ValueEnum};
+use lightship_api::{Command, Device as Shown, DevicePatch, Locks, Move, Name, Pin};
 use reqwest::Method;
 
+use super::fleet::Windows;
 use crate::client::Client;
 use crate::failure::{Code, Failure};
-use crate::output::{Output, or_dash, sheet, table};
+use crate::output::Output;
 use crate::place::Place;
+use shown::{describe, list};
 
 /// Devices. Each is named by its uuid, the beginning of it, or its name.
 #[derive(Debug, Subcommand)]
@@ -79,11 +83,40 @@ pub(crate) enum Device {
         /// Which.
         device: String,
     },
+    /// Have it try the release again that it rejected.
+    Retry {
+        /// Which.
+        device: String,
+    },
+    /// Apply releases whatever its applications' update locks say, or heed them again.
+    Locks {
+        /// Which.
+        device: String,
+        /// Whether locks count.
+        #[arg(value_enum)]
+        locks: Heed,
+    },
+    /// When it may be disturbed, in its local time; without windows and `--zone`, when its fleet may.
+    Windows {
+        /// Which.
+        device: String,
+        #[command(flatten)]
+        windows: Windows,
+    },
     /// Remove it; its credentials stop working.
     Rm {
         /// Which.
         device: String,
     },
+}
+
+/// Whether update locks count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Heed {
+    /// They hold updates off, as their owners want.
+    Heed,
+    /// They hold nothing off; who decided so is recorded.
+    Override,
 }
 
 pub(crate) async fn run(device: Device, place: &Place, output: &Output) -> Result<(), Failure> {
@@ -133,6 +166,28 @@ pub(crate) async fn run(device: Device, place: &Place, output: &Output) -> Resul
         }
         Device::Identify { device } => at.command(&device, Command::Identify, output).await?,
         Device::Rotate { device } => at.command(&device, Command::Rotate, output).await?,
+        Device::Retry { device } => {
+            at.change(Method::POST, &device, "/retry", &(), output)
+                .await?
+        }
+        Device::Locks { device, locks } => {
+            let locks = Locks {
+                overridden: locks == Heed::Override,
+            };
+            at.change(Method::PUT, &device, "/locks", &locks, output)
+                .await?;
+        }
+        Device::Windows { device, windows } => {
+            let (windows, zone) = windows.request();
+            let patch = DevicePatch {
+                fleet_windows: windows.is_none() && zone.is_none(),
+                windows,
+                zone,
+                ..DevicePatch::default()
+            };
+            at.change(Method::PATCH, &device, "", &patch, output)
+                .await?;
+        }
         Device::Rm { device } => {
             let found = at.find(&device).await?;
             client.delete(&at.path(&found.uuid)).await?;
@@ -264,109 +319,4 @@ fn retag(
         }
     }
     Ok(tags)
-}
-
-fn list(all: &[Shown]) -> String {
-    let rows = all.iter().map(|device| {
-        vec![
-            device.uuid.clone(),
-            device.name.clone(),
-            device.device_type.to_string(),
-            if device.online { "online" } else { "offline" }.to_owned(),
-            or_dash(device.target),
-            or_dash(device.state.as_ref()),
-        ]
-    });
-    table(
-        &["UUID", "NAME", "TYPE", "", "RELEASE", "STATE"],
-        &rows.collect::<Vec<_>>(),
-    )
-}
-
-fn describe(device: &Shown) -> String {
-    let tags: Vec<String> = device
-        .tags
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    let optional = |value: Option<String>| value.unwrap_or_default();
-    sheet(&[
-        ("uuid", device.uuid.clone()),
-        ("name", device.name.clone()),
-        ("fleet", device.fleet.to_string()),
-        ("type", device.device_type.to_string()),
-        ("tags", tags.join(" ")),
-        (
-            "connected",
-            if device.online { "yes" } else { "no" }.to_owned(),
-        ),
-        (
-            "told to run",
-            optional(device.target.map(|number| format!("release {number}"))),
-        ),
-        (
-            "pinned to",
-            optional(device.pinned.map(|number| format!("release {number}"))),
-        ),
-        ("runs", optional(device.running.clone())),
-        ("state", optional(device.state.clone())),
-        (
-            "last seen",
-            optional(device.last_seen_at.map(|at| at.to_string())),
-        ),
-        (
-            "last handshake",
-            optional(device.last_handshake_at.map(|at| at.to_string())),
-        ),
-        (
-            "architecture",
-            optional(device.inventory.architecture.clone()),
-        ),
-        ("system", optional(device.inventory.os.clone())),
-        ("agent", optional(device.inventory.agent.clone())),
-        (
-            "load",
-            optional(
-                device
-                    .metrics
-                    .cpu_permille
-                    .map(|permille| format!("{:.1} %", f64::from(permille) / 10.0)),
-            ),
-        ),
-        (
-            "memory",
-            used(
-                device.metrics.memory_used_bytes,
-                device.inventory.memory_bytes,
-            ),
-        ),
-        (
-            "storage",
-            used(
-                device.metrics.storage_used_bytes,
-                device.inventory.storage_bytes,
-            ),
-        ),
-        (
-            "temperature",
-            optional(
-                device
-                    .metrics
-                    .temperature_millicelsius
-                    .map(|milli| format!("{:.1} C", f64::from(milli) / 1000.0)),
-            ),
-        ),
-        (
-            "registered",
-            optional(device.registered_at.map(|at| at.to_string())),
-        ),
-    ])
-}
-
-fn used(used: Option<u64>, all: Option<u64>) -> String {
-    match (used, all) {
-        (Some(used), Some(all)) => format!("{} of {} MiB", used >> 20, all >> 20),
-        (Some(one), None) | (None, Some(one)) => format!("{} MiB", one >> 20),
-        (None, None) => String::new(),
-    }
 }

@@ -38,6 +38,8 @@ pub(crate) enum Fleet {
         /// The release's number; without it, the newest final one.
         release: Option<u64>,
     },
+    /// When its devices may be disturbed, in their local time; without windows, at any time.
+    Windows(Windows),
     /// Remove a fleet that has no devices.
     Rm {
         /// Its name.
@@ -49,6 +51,25 @@ pub(crate) enum Fleet {
     /// What lets new devices in.
     #[command(subcommand)]
     Key(Keys),
+}
+
+/// When devices may be disturbed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Windows {
+    /// Days and hours, such as `mon-fri 22:00-04:00` or `daily 02:00-05:00`; `always` for no window.
+    windows: Vec<String>,
+    /// The time zone by its IANA name, such as Europe/Berlin.
+    #[arg(long)]
+    zone: Option<String>,
+}
+
+impl Windows {
+    /// The windows, if any are given, and the zone.
+    pub(crate) fn request(self) -> (Option<Vec<String>>, Option<String>) {
+        let always = self.windows == ["always"];
+        let windows = Some(self.windows).filter(|windows| !windows.is_empty());
+        (if always { Some(Vec::new()) } else { windows }, self.zone)
+    }
 }
 
 /// Who works in the fleet.
@@ -165,8 +186,8 @@ pub(crate) async fn run(fleet: Fleet, place: &Place, output: &Output) -> Result<
         Fleet::Pin { release } => {
             let name = place.fleet(&client).await?;
             let patch = FleetPatch {
-                description: None,
                 policy: Some(release.map_or(Policy::Latest, |release| Policy::Pinned { release })),
+                ..FleetPatch::default()
             };
             let fleet: Shown = client
                 .call(Method::PATCH, &format!("/api/v1/fleets/{name}"), &patch)
@@ -174,6 +195,20 @@ pub(crate) async fn run(fleet: Fleet, place: &Place, output: &Output) -> Result<
             output.show(&fleet, |fleet| {
                 format!("{} follows {}", fleet.name, policy(&fleet.policy))
             });
+        }
+        Fleet::Windows(windows) => {
+            let name = place.fleet(&client).await?;
+            let (windows, zone) = windows.request();
+            let windows = windows.or_else(|| zone.is_none().then(Vec::new));
+            let patch = FleetPatch {
+                windows,
+                zone,
+                ..FleetPatch::default()
+            };
+            let fleet: Shown = client
+                .call(Method::PATCH, &format!("/api/v1/fleets/{name}"), &patch)
+                .await?;
+            output.show(&fleet, describe);
         }
         Fleet::Rm { name } => {
             client.delete(&format!("/api/v1/fleets/{name}")).await?;
@@ -275,12 +310,20 @@ fn policy(policy: &Policy) -> String {
     }
 }
 
+fn windows(fleet: &Shown) -> String {
+    match fleet.windows.as_slice() {
+        [] => "at any time".to_owned(),
+        windows => format!("{} {}", windows.join(", "), fleet.zone),
+    }
+}
+
 fn describe(fleet: &Shown) -> String {
     sheet(&[
         ("fleet", fleet.name.to_string()),
         ("product", fleet.product.to_string()),
         ("description", fleet.description.clone()),
         ("follows", policy(&fleet.policy)),
+        ("windows", windows(fleet)),
         ("made", fleet.created_at.to_string()),
     ])
 }

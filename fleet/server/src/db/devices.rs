@@ -1,6 +1,6 @@
 //! Table `devices`.
 
-use lightship_api::{Device, Inventory, Metrics, Name};
+use lightship_api::{Device, Metrics, Name};
 use lightship_core::id::Uuid;
 use lightship_core::wire::Report;
 use lightship_director as director;
@@ -8,7 +8,8 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{
-    Db, Error, Tx, column, count, json, maybe_count, maybe_time, parsed, time, to_json, undecodable,
+    Db, Error, Tx, column, count, json, maybe_count, maybe_json, maybe_time, parsed, time, to_json,
+    undecodable,
 };
 use crate::roster::{Credentials, Head};
 
@@ -60,8 +61,11 @@ fn device(row: &AnyRow) -> Result<Device, Error> {
         last_handshake_at: maybe_time(row, "last_handshake_at")?,
         registered_at: maybe_time(row, "registered_at")?,
         created_at: time(row, "created_at")?,
-        inventory: json(row, "inventory")?,
+        locks_overridden: row.try_get::<i64, _>("override_locks")? != 0,
+        windows: maybe_json(row, "windows")?,
+        zone: row.try_get("zone")?,
         metrics: json(row, "metrics")?,
+        metrics_at: maybe_time(row, "metrics_at")?,
     })
 }
 
@@ -117,7 +121,7 @@ pub(crate) async fn count_of(tx: &mut Tx<'_>, fleet: &Name) -> Result<i64, Error
 
 /// Enters a device that is not registered.
 pub(crate) async fn insert(tx: &mut Tx<'_>, device: &Device) -> Result<(), Error> {
-    let query = "INSERT INTO devices (uuid, fleet, name, device_type, tags, attempt, override_locks, record, counter, last_command, root_version, inventory, metrics, created_at) VALUES ($1, $2, $3, $4, $5, 0, 0, $6, 0, 0, 0, $7, $8, $9)";
+    let query = "INSERT INTO devices (uuid, fleet, name, device_type, tags, attempt, override_locks, record, counter, last_command, root_version, metrics, created_at) VALUES ($1, $2, $3, $4, $5, 0, 0, $6, 0, 0, 0, $7, $8)";
     let query = sqlx::query(query)
         .bind(device.uuid.as_str())
         .bind(device.fleet.as_str());
@@ -125,9 +129,7 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, device: &Device) -> Result<(), Error
         .bind(device.name.as_str())
         .bind(device.device_type.as_str())
         .bind(to_json(&device.tags));
-    let query = query
-        .bind(to_json(&director::Record::default()))
-        .bind(to_json(&device.inventory));
+    let query = query.bind(to_json(&director::Record::default()));
     query
         .bind(to_json(&device.metrics))
         .bind(device.created_at.as_millis())
@@ -210,15 +212,45 @@ pub(crate) async fn retire_api_key(tx: &mut Tx<'_>, uuid: &str) -> Result<bool, 
 /// Sets what people may change of a device.
 pub(crate) async fn update(tx: &mut Tx<'_>, device: &Device) -> Result<(), Error> {
     let query = sqlx::query(
-        "UPDATE devices SET name = $1, tags = $2, pinned = $3, fleet = $4 WHERE uuid = $5",
+        "UPDATE devices SET name = $1, tags = $2, pinned = $3, fleet = $4, windows = $5, zone = $6 WHERE uuid = $7",
     );
     let query = query
         .bind(device.name.as_str())
         .bind(to_json(&device.tags))
         .bind(device.pinned.map(column));
-    query
+    let query = query
         .bind(device.fleet.as_str())
+        .bind(device.windows.as_ref().map(to_json));
+    query
+        .bind(device.zone.as_deref())
         .bind(device.uuid.as_str())
+        .execute(tx.on())
+        .await
+        .map(|_| ())
+}
+
+/// A person asks for a rejected release to be tried again.
+pub(crate) async fn raise_attempt(tx: &mut Tx<'_>, uuid: &str) -> Result<(), Error> {
+    let query =
+        sqlx::query("UPDATE devices SET attempt = attempt + 1 WHERE uuid = $1 AND attempt < $2");
+    query
+        .bind(uuid)
+        .bind(i64::from(u32::MAX))
+        .execute(tx.on())
+        .await
+        .map(|_| ())
+}
+
+/// A person decides whether update locks count.
+pub(crate) async fn override_locks(
+    tx: &mut Tx<'_>,
+    uuid: &str,
+    overridden: bool,
+) -> Result<(), Error> {
+    let query = sqlx::query("UPDATE devices SET override_locks = $1 WHERE uuid = $2");
+    query
+        .bind(i64::from(overridden))
+        .bind(uuid)
         .execute(tx.on())
         .await
         .map(|_| ())
@@ -253,19 +285,24 @@ pub(crate) async fn set_report(
     query.bind(uuid).execute(tx.on()).await.map(|_| ())
 }
 
-/// Keeps what a device says of itself.
-pub(crate) async fn set_health(
+/// Keeps what a device says of itself; what it does not say stays.
+pub(crate) async fn update_metrics(
     tx: &mut Tx<'_>,
     uuid: &str,
-    inventory: &Inventory,
-    metrics: &Metrics,
+    newer: Metrics,
+    now_ms: i64,
 ) -> Result<(), Error> {
-    let query = sqlx::query("UPDATE devices SET inventory = $1, metrics = $2 WHERE uuid = $3");
-    let query = query
-        .bind(to_json(inventory))
-        .bind(to_json(metrics))
-        .bind(uuid);
-    query.execute(tx.on()).await.map(|_| ())
+    let Some((known, _)) = find_in(tx, uuid).await? else {
+        return Ok(());
+    };
+    let query = sqlx::query("UPDATE devices SET metrics = $1, metrics_at = $2 WHERE uuid = $3");
+    let query = query.bind(to_json(&known.metrics.updated(newer)));
+    query
+        .bind(now_ms)
+        .bind(uuid)
+        .execute(tx.on())
+        .await
+        .map(|_| ())
 }
 
 /// Keeps when devices were last heard of.
@@ -358,6 +395,12 @@ fn saved_device(row: &AnyRow) -> Result<director::SavedDevice, Error> {
     device.pinned = maybe_count(row, "pinned")?;
     device.attempt = count(row, "attempt")?;
     device.override_locks = row.try_get::<i64, _>("override_locks")? != 0;
+    device.windows = maybe_json(row, "windows")?;
+    let zone: Option<String> = row.try_get("zone")?;
+    let zone = zone.map(|zone| zone.parse());
+    device.zone = zone
+        .transpose()
+        .map_err(|error| undecodable("zone", error))?;
     let report = report(row)?
         .as_ref()
         .map(director::Report::from)

@@ -4,7 +4,7 @@ use lightship_api::{Fleet, Name, Policy};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Db, Error, Tx, column, maybe_count, parsed, time};
+use super::{Db, Error, Tx, column, json, maybe_count, parsed, time, to_json};
 
 fn fleet(row: &AnyRow) -> Result<Fleet, Error> {
     let policy = maybe_count(row, "policy_release")?;
@@ -13,6 +13,8 @@ fn fleet(row: &AnyRow) -> Result<Fleet, Error> {
         product: parsed(row, "product")?,
         description: row.try_get("description")?,
         policy: policy.map_or(Policy::Latest, |release| Policy::Pinned { release }),
+        windows: json(row, "windows")?,
+        zone: row.try_get("zone")?,
         created_at: time(row, "created_at")?,
     })
 }
@@ -93,11 +95,15 @@ pub(crate) async fn update(tx: &mut Tx<'_>, fleet: &Fleet) -> Result<(), Error> 
         Policy::Latest => None,
         Policy::Pinned { release } => Some(column(release)),
     };
-    let query =
-        sqlx::query("UPDATE fleets SET description = $1, policy_release = $2 WHERE name = $3");
-    query
+    let query = sqlx::query(
+        "UPDATE fleets SET description = $1, policy_release = $2, windows = $3, zone = $4 WHERE name = $5",
+    );
+    let query = query
         .bind(fleet.description.as_str())
         .bind(release)
+        .bind(to_json(&fleet.windows));
+    query
+        .bind(fleet.zone.as_str())
         .bind(fleet.name.as_str())
         .execute(tx.on())
         .await?;

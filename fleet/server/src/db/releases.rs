@@ -8,7 +8,7 @@ use lightship_director as director;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Db, Error, Tx, column, count, parsed, time, to_json, undecodable};
+use super::{Db, Error, Tx, column, count, maybe_json, parsed, time, to_json};
 use crate::release;
 
 /// A release as it is stored.
@@ -32,15 +32,6 @@ pub(crate) fn word(state: ReleaseState) -> &'static str {
         ReleaseState::Final => "final",
         ReleaseState::Invalid => "invalid",
     }
-}
-
-fn maybe_json<T: serde::de::DeserializeOwned>(
-    row: &AnyRow,
-    column: &str,
-) -> Result<Option<T>, Error> {
-    let text: Option<String> = row.try_get(column)?;
-    text.map(|text| serde_json::from_str(&text).map_err(|error| undecodable(column, error)))
-        .transpose()
 }
 
 fn stored(row: &AnyRow) -> Result<Stored, Error> {

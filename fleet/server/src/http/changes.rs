@@ -108,20 +108,22 @@ pub(super) async fn events(
 }
 
 fn is_new(event: &Event, seen: u64) -> bool {
-    match event {
-        Event::Change(change) => change.number > seen,
-        Event::Presence { .. } | Event::Report { .. } => true,
-    }
+    !matches!(event, Event::Change(change) if change.number <= seen)
 }
 
 fn frame(event: &Event) -> Frame {
     let data = serde_json::to_string(event).expect("an event is plain data");
-    match event {
-        Event::Change(change) => Frame::default()
-            .event("change")
-            .id(change.number.to_string())
-            .data(data),
-        Event::Presence { .. } => Frame::default().event("presence").data(data),
-        Event::Report { .. } => Frame::default().event("report").data(data),
+    let (name, id) = match event {
+        Event::Change(change) => ("change", Some(change.number)),
+        Event::Presence { .. } => ("presence", None),
+        Event::Metrics { .. } => ("metrics", None),
+        Event::Target { .. } => ("target", None),
+        Event::Rollout { .. } => ("rollout", None),
+        Event::Report { .. } => ("report", None),
+    };
+    let frame = Frame::default().event(name).data(data);
+    match id {
+        Some(id) => frame.id(id.to_string()),
+        None => frame,
     }
 }

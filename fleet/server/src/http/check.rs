@@ -57,3 +57,24 @@ pub(crate) fn tags(field: &str, tags: &BTreeMap<String, String>) -> Answer<()> {
     }
     Ok(())
 }
+
+/// Maintenance windows that the director can read, and not too many.
+pub(crate) fn windows(field: &str, windows: &[String]) -> Answer<()> {
+    let most = lightship_director::limits::WINDOWS;
+    if windows.len() > most {
+        return Err(Failure::invalid(field, format!("at most {most} windows")));
+    }
+    for (position, window) in windows.iter().enumerate() {
+        let parsed = window.parse::<lightship_director::Window>();
+        parsed.map_err(|bad| Failure::invalid(format!("{field}[{position}]"), bad.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The name of a time zone.
+pub(crate) fn zone(field: &str, zone: &str) -> Answer<()> {
+    let parsed = zone.parse::<lightship_director::Zone>();
+    parsed
+        .map(|_| ())
+        .map_err(|bad| Failure::invalid(field, bad.to_string()))
+}

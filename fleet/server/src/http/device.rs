@@ -6,6 +6,7 @@ mod blobs;
 mod caller;
 mod keys;
 mod logs;
+mod metrics;
 mod register;
 mod report;
 mod target;
@@ -34,7 +35,7 @@ pub(super) fn router() -> Router<App> {
     let messages = Router::new()
         .route("/device/v1/target", get(target::get))
         .route("/device/v1/report", post(report::post))
-        .route("/device/v1/health", post(report::health))
+        .route("/device/v1/metrics", post(metrics::post))
         .route("/device/v1/keys", post(keys::post))
         .layer(limit(UP_BYTES));
     messages

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use lightship_api::{Command, Device, DevicePatch, Move, Name, NewDevice, Pin, Role};
+use lightship_api::{Command, Device, DevicePatch, Locks, Move, Name, NewDevice, Pin, Role};
 use lightship_core::id::Uuid;
 use lightship_core::wire::{KeyKind, Order};
 use lightship_director as director;
@@ -86,16 +86,29 @@ pub(super) async fn update(
     if let Some(tags) = &patch.tags {
         check::tags("tags", tags)?;
     }
-    let apply = |device: &mut Device| {
-        device.name = patch
-            .name
-            .unwrap_or_else(|| std::mem::take(&mut device.name));
-        device.tags = patch
-            .tags
-            .unwrap_or_else(|| std::mem::take(&mut device.tags));
-    };
+    if let Some(windows) = &patch.windows {
+        check::windows("windows", windows)?;
+    }
+    if let Some(zone) = &patch.zone {
+        check::zone("zone", zone)?;
+    }
+    let apply = |device: &mut Device| apply(device, patch);
     change(&app, &caller, &fleet, &device, "device.updated", apply).await?;
     find(&app, &fleet, &device).await.map(Json)
+}
+
+fn apply(device: &mut Device, patch: DevicePatch) {
+    if patch.fleet_windows {
+        (device.windows, device.zone) = (None, None);
+    }
+    if let Some(name) = patch.name {
+        device.name = name;
+    }
+    if let Some(tags) = patch.tags {
+        device.tags = tags;
+    }
+    device.windows = patch.windows.or_else(|| device.windows.take());
+    device.zone = patch.zone.or_else(|| device.zone.take());
 }
 
 /// Keep a device on one release, or let it follow its fleet again.
@@ -149,6 +162,42 @@ pub(super) async fn move_to(
     }
     app.refresh(&to.fleet, &device).await?;
     find(&app, &to.fleet, &device).await.map(Json)
+}
+
+/// Have a device try the release again that it rejected.
+#[utoipa::path(post, path = "/api/v1/fleets/{fleet}/devices/{device}/retry", operation_id = "retryDevice", tag = "devices", params(("fleet" = Name, Path, description = "The fleet's name"), ("device" = String, Path, description = "The device's uuid")), responses((status = 200, description = "It is told to try again", body = Device)))]
+pub(super) async fn retry(
+    State(app): State<App>,
+    caller: Caller,
+    Path((fleet, device)): Path<(Name, String)>,
+) -> Answer<Json<Device>> {
+    caller.require(&app, &fleet, Role::Operator).await?;
+    let shown = find(&app, &fleet, &device).await?;
+    let mut tx = app.db.write().await?;
+    db::devices::raise_attempt(&mut tx, &device).await?;
+    record(&mut tx, &caller, &shown, "device.retried", String::new()).await?;
+    tx.commit().await?;
+    app.refresh(&fleet, &device).await?;
+    find(&app, &fleet, &device).await.map(Json)
+}
+
+/// Decide whether the update locks of a device's applications count.
+#[utoipa::path(put, path = "/api/v1/fleets/{fleet}/devices/{device}/locks", operation_id = "overrideLocks", tag = "devices", params(("fleet" = Name, Path, description = "The fleet's name"), ("device" = String, Path, description = "The device's uuid")), responses((status = 200, description = "Decided", body = Device)))]
+pub(super) async fn locks(
+    State(app): State<App>,
+    caller: Caller,
+    Path((fleet, device)): Path<(Name, String)>,
+    Json(locks): Json<Locks>,
+) -> Answer<Json<Device>> {
+    caller.require(&app, &fleet, Role::Operator).await?;
+    let shown = find(&app, &fleet, &device).await?;
+    let mut tx = app.db.write().await?;
+    db::devices::override_locks(&mut tx, &device, locks.overridden).await?;
+    let detail = format!("overridden: {}", locks.overridden);
+    record(&mut tx, &caller, &shown, "device.locks", detail).await?;
+    tx.commit().await?;
+    app.refresh(&fleet, &device).await?;
+    find(&app, &fleet, &device).await.map(Json)
 }
 
 /// Ask a device to do something at once.

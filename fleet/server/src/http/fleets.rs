@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use lightship_api::{Fleet, FleetPatch, Member, Name, NewFleet, Policy, Role};
+use lightship_director as director;
 
 use super::caller::Caller;
 use super::check;
@@ -10,7 +11,7 @@ use super::extract::{Json, Path, Query};
 use super::failure::{Answer, Failure};
 use super::page::Page;
 use crate::db::{self, Entry};
-use crate::{App, clock};
+use crate::{App, clock, direct};
 
 /// The fleets that the caller may see.
 #[utoipa::path(get, path = "/api/v1/fleets", operation_id = "listFleets", tag = "fleets", params(Page), responses((status = 200, description = "Fleets", body = Vec<Fleet>)))]
@@ -56,6 +57,8 @@ pub(super) async fn create(
         product,
         description: new.description,
         policy: Policy::Latest,
+        windows: Vec::new(),
+        zone: "UTC".to_owned(),
         created_at: clock::now(),
     };
     let owner = Member {
@@ -107,10 +110,26 @@ pub(super) async fn update(
         fleet.description = description;
     }
     if let Some(policy) = patch.policy {
+        if let Policy::Pinned { release } = policy
+            && db::releases::find(&app.db, &name, release).await?.is_none()
+        {
+            return Err(Failure::invalid(
+                "policy.release",
+                "the fleet has no such release",
+            ));
+        }
         fleet.policy = policy;
     }
+    if let Some(windows) = patch.windows {
+        check::windows("windows", &windows)?;
+        fleet.windows = windows;
+    }
+    if let Some(zone) = patch.zone {
+        check::zone("zone", &zone)?;
+        fleet.zone = zone;
+    }
     db::fleets::update(&mut tx, &fleet).await?;
-    let (by, detail) = (caller.by(), format!("{:?}", fleet.policy));
+    let (by, detail) = (caller.by(), told(&fleet));
     tx.record(Entry {
         by: &by,
         fleet: Some(&name),
@@ -120,7 +139,22 @@ pub(super) async fn update(
     })
     .await?;
     tx.commit().await?;
+    let facts = direct::fleet_facts(&app, &name).await?;
+    app.tell(&name, director::Event::Fleet(Box::new(facts)))
+        .await?;
     Ok(Json(fleet))
+}
+
+/// What is recorded of a fleet that was changed.
+fn told(fleet: &Fleet) -> String {
+    let follows = match fleet.policy {
+        Policy::Latest => "follows the newest release".to_owned(),
+        Policy::Pinned { release } => format!("pinned to release {release}"),
+    };
+    match fleet.windows.as_slice() {
+        [] => follows,
+        windows => format!("{follows}; windows {} {}", windows.join(", "), fleet.zone),
+    }
 }
 
 /// Remove a fleet that has no devices any more.
@@ -145,5 +179,6 @@ pub(super) async fn delete(
     })
     .await?;
     tx.commit().await?;
+    app.end_director(&name);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -6,7 +6,7 @@ use lightship_core::id::{ApiKey, Digest};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::gadget::{Gadget, provisioning_key};
+use crate::gadget::{Gadget, next_year, provisioning_key};
 use crate::publisher::{Publisher, upload_blob};
 use crate::site::{PASSWORD, Person, Site, on_both_databases};
 
@@ -40,7 +40,7 @@ const OPEN: [&str; 12] = [
 
 /// A body that would be taken from somebody who may.
 fn body(operation: &str) -> Option<Value> {
-    let later = "2031-01-01T00:00:00Z";
+    let later = next_year();
     Some(match operation {
         "createUser" => json!({"name": "eve", "password": PASSWORD, "admin": true}),
         "updateUser" => json!({"password": "changed by eve", "current_password": PASSWORD}),
@@ -53,6 +53,7 @@ fn body(operation: &str) -> Option<Value> {
         "updateDevice" => json!({"name": "changed by eve"}),
         "pinDevice" => json!({"release": 1}),
         "moveDevice" => json!({"fleet": "ferry"}),
+        "overrideLocks" => json!({"overridden": true}),
         "commandDevice" => json!({"command": "reboot"}),
         "createRoot" => json!({"document": "AAAA"}),
         "createRelease" => json!({"documents": ["AAAA"]}),
@@ -208,7 +209,7 @@ on_both_databases! {
         let routes = [
             (Method::GET, "target".to_owned()),
             (Method::POST, "report".to_owned()),
-            (Method::POST, "health".to_owned()),
+            (Method::POST, "metrics".to_owned()),
             (Method::POST, "keys".to_owned()),
             (Method::POST, "logs".to_owned()),
             (Method::GET, format!("blobs/{image}")),

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lightship_core::id::{ApiKey, Digest, Uuid};
-use lightship_core::trust::{Compact, Envelope, Trust, TrustState};
+use lightship_core::trust::{Codec as _, Compact, Envelope, Trust, TrustState};
 use lightship_core::wire::NewKey;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -62,6 +62,26 @@ fn judged(
         Digest::of(Envelope::open(&release).unwrap().payload),
         accepted.state,
     )
+}
+
+/// The attempt that an assignment names, and whether locks are overridden.
+fn asked(told: &Value) -> (u32, bool) {
+    let bytes = STANDARD
+        .decode(told["target"]["assignment"].as_str().unwrap())
+        .unwrap();
+    let envelope = Envelope::open(&bytes).unwrap();
+    let assignment = Compact.assignment::<4>(envelope.payload).unwrap();
+    (assignment.head.attempt, assignment.head.override_locks)
+}
+
+/// A window of one minute that is half a day away, where it is five and a half hours later than in Greenwich.
+fn shut_window() -> String {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let minute = (now.as_secs() / 60 + 330 + 720) % 1440;
+    let clock = |minute: u64| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
+    format!("daily {}-{}", clock(minute), clock(minute + 1))
 }
 
 on_both_databases! {
@@ -260,15 +280,113 @@ on_both_databases! {
         assert!(heard.contains("two") && !heard.contains("one"), "{heard}");
     }
 
-    async fn health_is_shown_with_the_device(site: Site) {
+    async fn metrics_are_shown_with_the_device(site: Site) {
         let admin = fleet(&site, "harbour").await;
         let key = provisioning_key(&admin, "harbour", 1).await;
         let gadget = Gadget::registered(&site, 1, &key).await;
-        let health = json!({"inventory": {"architecture": "arm64", "memory_bytes": 1024}, "metrics": {"cpu_permille": 250, "temperature_millicelsius": -4000}});
-        assert_eq!(gadget.request(Method::POST, "health").json(&health).send().await.unwrap().status(), 204);
+        let mut events = admin.request(Method::GET, "/api/v1/fleets/harbour/events").send().await.unwrap();
+        let send = async |metrics: Value| {
+            let answer = gadget.request(Method::POST, "metrics").json(&metrics).send().await.unwrap();
+            let status = answer.status().as_u16();
+            (status, serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap_or_default()["field"].clone())
+        };
+        let metrics = json!({"agent": "0.1.0", "kernel": "6.1.0", "cpu_percent": 25.5, "temperature_c": -4, "memory_used_bytes": 1, "unheard_of": 1});
+        assert_eq!(send(metrics).await.0, 204);
+        assert_eq!(send(json!({"cpu_percent": 3, "disk_used_bytes": 7, "disk_total_bytes": 9, "memory_total_bytes": 2, "uptime_s": 60})).await.0, 204);
         let shown = admin.ok(Method::GET, &format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid), None).await;
-        assert_eq!((&shown["inventory"]["architecture"], &shown["metrics"]["temperature_millicelsius"]), (&json!("arm64"), &json!(-4000)));
-        assert_eq!(shown["online"], true);
+        let kept = json!({"agent": "0.1.0", "kernel": "6.1.0", "cpu_percent": 3.0, "temperature_c": -4.0, "memory_used_bytes": 1, "memory_total_bytes": 2, "disk_used_bytes": 7, "disk_total_bytes": 9, "uptime_s": 60});
+        assert_eq!(shown["metrics"], kept);
+        assert!(shown["metrics_at"].is_string() && shown["online"] == true, "{shown}");
+        for (bad, field) in [
+            (json!({"cpu_percent": 101}), "cpu_percent"),
+            (json!({"temperature_c": -300}), "temperature_c"),
+            (json!({"uptime_s": -1}), "uptime_s"),
+            (json!({"agent": "x".repeat(129)}), "agent"),
+            (json!({"kernel": "\u{1b}[2J"}), "kernel"),
+        ] {
+            assert_eq!(send(bad).await, (422, json!(field)));
+        }
+        let mut heard = String::new();
+        while !heard.contains("event: metrics") {
+            heard += std::str::from_utf8(&events.chunk().await.unwrap().unwrap()).unwrap();
+        }
+        assert!(heard.contains(&gadget.uuid.to_string()), "{heard}");
+    }
+
+    async fn a_rejected_release_is_tried_again_when_a_person_asks(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let publisher = Publisher::of(&admin, "harbour").await;
+        publisher.upload_root(&admin).await;
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        publisher.push(&admin, "1.0.0", b"image", false).await;
+        let (_, first, told) = gadget.poll("", "", 0).await;
+        assert_eq!(asked(&told), (0, false));
+        let path = format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid);
+        admin.ok(Method::POST, &format!("{path}/retry"), None).await;
+        let (status, second, told) = gadget.poll("", &first, 0).await;
+        assert_eq!(status, 200, "it is told again");
+        assert_eq!(asked(&told), (1, false));
+        admin.ok(Method::PUT, &format!("{path}/locks"), Some(json!({"overridden": true}))).await;
+        let (_, third, told) = gadget.poll("", &second, 0).await;
+        assert_eq!(asked(&told), (1, true));
+        assert_eq!((first.as_str(), second.as_str(), third.as_str()), ("\"1\"", "\"2\"", "\"3\""));
+        let changes = admin.ok(Method::GET, "/api/v1/fleets/harbour/changes?limit=2", None).await;
+        assert_eq!((&changes["changes"][0]["what"], &changes["changes"][1]["what"]), (&json!("device.locks"), &json!("device.retried")));
+    }
+
+    async fn a_window_that_is_shut_holds_an_update_back(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let publisher = Publisher::of(&admin, "harbour").await;
+        publisher.upload_root(&admin).await;
+        let key = provisioning_key(&admin, "harbour", 2).await;
+        let (kept, free) = (Gadget::registered(&site, 1, &key).await, Gadget::registered(&site, 2, &key).await);
+        publisher.push(&admin, "1.0.0", b"image", false).await;
+        for gadget in [&kept, &free] {
+            assert_eq!(gadget.report(&report(1, None)).await, 204);
+        }
+        let shut = shut_window();
+        let set = json!({"windows": [shut], "zone": "Asia/Kolkata"});
+        let shown = admin.ok(Method::PATCH, "/api/v1/fleets/harbour", Some(set)).await;
+        assert_eq!((&shown["windows"][0], &shown["zone"]), (&json!(shut), &json!("Asia/Kolkata")));
+        let path = format!("/api/v1/fleets/harbour/devices/{}", free.uuid);
+        let own = admin.ok(Method::PATCH, &path, Some(json!({"windows": []}))).await;
+        assert_eq!(own["windows"], json!([]));
+        publisher.push(&admin, "2.0.0", b"newer image", false).await;
+        let target = async |gadget: &Gadget| admin.ok(Method::GET, &format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid), None).await["target"].clone();
+        assert_eq!((target(&kept).await, target(&free).await), (json!(1), json!(2)));
+        site.restart().await;
+        let admin = site.admin().await;
+        let held = admin.ok(Method::GET, &format!("/api/v1/fleets/harbour/devices/{}", kept.uuid), None).await;
+        assert_eq!(held["target"], 1, "a restart opens no window");
+        admin.ok(Method::PATCH, "/api/v1/fleets/harbour", Some(json!({"windows": []}))).await;
+        let let_go = admin.ok(Method::GET, &format!("/api/v1/fleets/harbour/devices/{}", kept.uuid), None).await;
+        assert_eq!(let_go["target"], 2);
+        for (bad, field) in [
+            (json!({"windows": ["daily 02:00-05:00", "someday"]}), "windows[1]"),
+            (json!({"windows": vec!["daily 02:00-05:00"; 9]}), "windows"),
+            (json!({"zone": "Atlantis/Centre"}), "zone"),
+            (json!({"policy": {"follow": "pinned", "release": 77}}), "policy.release"),
+        ] {
+            let (status, problem) = admin.refused(Method::PATCH, "/api/v1/fleets/harbour", Some(bad)).await;
+            assert_eq!((status.as_u16(), &problem["field"]), (422, &json!(field)));
+        }
+    }
+
+    async fn a_fleet_is_pinned_and_let_go_at_once(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let publisher = Publisher::of(&admin, "harbour").await;
+        publisher.upload_root(&admin).await;
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        publisher.push(&admin, "1.0.0", b"image", false).await;
+        publisher.push(&admin, "2.0.0", b"newer image", false).await;
+        let target = async || admin.ok(Method::GET, &format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid), None).await["target"].clone();
+        assert_eq!(target().await, 2);
+        admin.ok(Method::PATCH, "/api/v1/fleets/harbour", Some(json!({"policy": {"follow": "pinned", "release": 1}}))).await;
+        assert_eq!(target().await, 1, "without a restart");
+        admin.ok(Method::PATCH, "/api/v1/fleets/harbour", Some(json!({"policy": {"follow": "latest"}}))).await;
+        assert_eq!(target().await, 2);
     }
 
     async fn a_removed_device_is_nobody(site: Site) {

@@ -15,9 +15,18 @@ pub(crate) struct Gadget {
     pub(crate) key: ApiKey,
 }
 
+/// A year from now: what expires then does not expire in a test, whenever that runs.
+pub(crate) fn next_year() -> String {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let at = now + std::time::Duration::from_secs(365 * 24 * 3600);
+    lightship_api::Timestamp::from_millis(i64::try_from(at.as_millis()).unwrap()).to_string()
+}
+
 /// A provisioning key of a fleet.
 pub(crate) async fn provisioning_key(operator: &Person, fleet: &str, max_uses: u32) -> String {
-    let new = json!({"label": "test", "max_uses": max_uses, "expires_at": "2031-01-01T00:00:00Z"});
+    let new = json!({"label": "test", "max_uses": max_uses, "expires_at": next_year()});
     let made = operator
         .ok(
             Method::POST,

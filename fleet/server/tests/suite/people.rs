@@ -3,9 +3,8 @@
 use reqwest::Method;
 use serde_json::json;
 
+use crate::gadget::next_year;
 use crate::site::{PASSWORD, Site, on_both_databases};
-
-const LATER: &str = "2031-01-01T00:00:00Z";
 
 on_both_databases! {
     async fn what_is_acknowledged_is_there_after_a_restart(site: Site) {
@@ -44,7 +43,7 @@ on_both_databases! {
         for name in ["harbour", "ferry"] {
             mira.ok(Method::POST, "/api/v1/fleets", Some(json!({"name": name}))).await;
         }
-        let make = |scopes: &[&str]| json!({"label": "ci", "scopes": scopes, "expires_at": LATER});
+        let make = |scopes: &[&str]| json!({"label": "ci", "scopes": scopes, "expires_at": next_year()});
         let (status, problem) = mira.refused(Method::POST, "/api/v1/tokens", Some(make(&["viewer", "admin"]))).await;
         assert_eq!((status.as_u16(), problem["field"].as_str()), (422, Some("scopes[1]")));
         let made = mira.ok(Method::POST, "/api/v1/tokens", Some(make(&["viewer:harbour"]))).await;
@@ -86,7 +85,7 @@ on_both_databases! {
     async fn every_change_is_recorded_with_who_and_when(site: Site) {
         let mira = site.user("mira").await;
         mira.ok(Method::POST, "/api/v1/fleets", Some(json!({"name": "harbour"}))).await;
-        let new = json!({"label": "line 3", "max_uses": 2, "expires_at": LATER});
+        let new = json!({"label": "line 3", "max_uses": 2, "expires_at": next_year()});
         let made = mira.ok(Method::POST, "/api/v1/fleets/harbour/provisioning-keys", Some(new)).await;
         let id = made["key"]["id"].as_str().unwrap().to_owned();
         mira.ok(Method::DELETE, &format!("/api/v1/fleets/harbour/provisioning-keys/{id}"), None).await;

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::gadget::{Gadget, provisioning_key};
+use crate::gadget::{Gadget, next_year, provisioning_key};
 use crate::site::{Person, Site};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -178,7 +178,7 @@ async fn a_person_reaches_a_port_of_a_device() {
 async fn each_provisioning_key_has_an_enrolment_tunnel_of_its_own() {
     let site = site().await;
     let (admin, _) = harbour(&site).await;
-    let new = json!({"label": "mcu", "max_uses": 2, "expires_at": "2031-01-01T00:00:00Z"});
+    let new = json!({"label": "mcu", "max_uses": 2, "expires_at": next_year()});
     let made = admin
         .ok(
             Method::POST,

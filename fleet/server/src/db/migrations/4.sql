@@ -1,0 +1,8 @@
+ALTER TABLE devices DROP COLUMN inventory;
+ALTER TABLE devices ADD COLUMN metrics_at BIGINT;
+ALTER TABLE devices ADD COLUMN windows TEXT;
+ALTER TABLE devices ADD COLUMN zone TEXT;
+UPDATE devices SET metrics = '{}';
+
+ALTER TABLE fleets ADD COLUMN windows TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE fleets ADD COLUMN zone TEXT NOT NULL DEFAULT 'UTC';
