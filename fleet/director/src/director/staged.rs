@@ -40,8 +40,13 @@ impl Director {
         match (order, phase) {
             (Order::Pause, Phase::Running) => rollout.progress.phase = Phase::Paused,
             (Order::Resume, Phase::Paused | Phase::Halted { .. }) => {
+                // Those who were taken back count as waiting; what they reported stays known.
+                let known = match phase {
+                    Phase::Halted { failed, .. } => failed,
+                    _ => 0,
+                };
                 rollout.progress.phase = Phase::Running;
-                rollout.progress.forgiven = rollout.total().failed;
+                rollout.progress.forgiven = rollout.total().failed.max(known);
             }
             (Order::Advance, Phase::Running) => {
                 let advance = rollout.open_next(self.now);
