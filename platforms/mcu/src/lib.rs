@@ -8,9 +8,11 @@ pub mod boot;
 pub mod flash;
 mod handoff;
 mod inspect;
+pub mod last_words;
 pub mod limits;
 mod log;
 mod record;
+pub mod seed;
 pub mod slots;
 
 pub use handoff::{Handoff, Why};

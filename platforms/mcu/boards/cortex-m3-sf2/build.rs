@@ -2,7 +2,11 @@
 
 fn main() {
     let here = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-    for (program, map) in [("bootloader", "bootloader"), ("probe", "image")] {
+    for (program, map) in [
+        ("bootloader", "bootloader"),
+        ("drivers", "image"),
+        ("probe", "image"),
+    ] {
         println!("cargo:rustc-link-arg-bin={program}=-L{here}/memory/{map}");
     }
     println!("cargo:rustc-link-search={here}/memory");

@@ -4,5 +4,7 @@
 #[cfg(target_os = "none")]
 pub mod jump;
 pub mod ram;
+pub mod stack;
 
 pub use lightship_image::salty::Salty;
+pub use lightship_mcu::last_words;

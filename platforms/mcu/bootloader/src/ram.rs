@@ -1,9 +1,12 @@
 //! RAM that the bootloader and the image share.
 
+use core::fmt::{self, Write};
+use core::panic::PanicInfo;
 use embedded_storage::nor_flash::ReadNorFlash;
 use lightship_image::check::Accept;
 use lightship_image::{HEADER_LEN, Header, Reject};
 use lightship_mcu::boot::Reset;
+use lightship_mcu::last_words::{Cause, LastWords, PLACE_LEN};
 use lightship_mcu::limits::CHUNK;
 use lightship_mcu::{Device, Handoff, Slot};
 
@@ -77,4 +80,48 @@ pub unsafe fn load<F: ReadNorFlash>(
     let mut copy = accept.body(header);
     copy.update(body);
     copy.finish()
+}
+
+/// The RAM in which last words are left.
+#[derive(Clone, Copy, Debug)]
+pub struct Epitaph(*mut [u8; PLACE_LEN]);
+
+impl Epitaph {
+    /// The place at an address.
+    ///
+    /// # Safety
+    ///
+    /// [`PLACE_LEN`] bytes at the address are RAM that nothing else uses.
+    pub const unsafe fn at(address: usize) -> Self {
+        Self(address as *mut [u8; PLACE_LEN])
+    }
+
+    /// Leaves words, in place of any that are there.
+    pub fn leave(self, cause: Cause, text: fmt::Arguments<'_>) {
+        let mut words = LastWords::new(cause);
+        // It takes any text.
+        let _ = words.write_fmt(text);
+        // SAFETY: `at` was promised that this is RAM of ours.
+        unsafe { self.0.write_volatile(words.to_bytes()) }
+    }
+
+    /// Leaves what a panic says, on one line.
+    pub fn leave_panic(self, info: &PanicInfo<'_>) {
+        let message = info.message();
+        match info.location() {
+            Some(place) => self.leave(Cause::Panic, format_args!("{message} ({place})")),
+            None => self.leave(Cause::Panic, format_args!("{message}")),
+        }
+    }
+
+    /// Takes the words away.
+    pub fn take(self) -> Option<LastWords> {
+        // SAFETY: `at` was promised that this is RAM of ours.
+        let place = unsafe {
+            let place = self.0.read_volatile();
+            self.0.write_volatile([0; PLACE_LEN]);
+            place
+        };
+        LastWords::from_bytes(&place)
+    }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Kind {
     flash_len: usize,
     first_slot: usize,
     spare: usize,
+    /// Where the factory writes the secret that randomness is made of, on a board without a source.
+    seed: Option<usize>,
     /// Bytes of a whole image: close to the largest that fits.
     pub(crate) image_len: usize,
     arguments: fn(&Files) -> Vec<String>,
@@ -40,6 +42,7 @@ pub(crate) const RISCV_VIRT: Kind = Kind {
     flash_len: 32 << 20,
     first_slot: 0x10_0000,
     spare: 0x100_0000,
+    seed: None,
     image_len: 300_000,
     arguments: |files| {
         let bank = |unit, file: &Path, rest| {
@@ -53,7 +56,22 @@ pub(crate) const RISCV_VIRT: Kind = Kind {
             bank(1, &files.flash, ""),
         );
         [
-            "-machine", "virt", "-bios", "none", "-drive", &first, "-drive", &second,
+            "-machine",
+            "virt",
+            "-bios",
+            "none",
+            "-drive",
+            &first,
+            "-drive",
+            &second,
+            "-global",
+            "virtio-mmio.force-legacy=false",
+            "-device",
+            "virtio-rng-device",
+            "-netdev",
+            "user,id=net",
+            "-device",
+            "virtio-net-device,netdev=net",
         ]
         .map(String::from)
         .to_vec()
@@ -64,12 +82,13 @@ pub(crate) const CORTEX_M3_SF2: Kind = Kind {
     name: "cortex-m3-sf2",
     qemu: "qemu-system-arm",
     target: "thumbv7m-none-eabi",
-    load: 0x2000_0400,
+    load: 0xA000_0000,
     entry: lightship_image::Entry::VectorTable,
     flash_len: 16 << 20,
     first_slot: 0x10_0000,
     spare: 0x80_0000,
-    image_len: 47_000,
+    seed: Some(0x6_0000),
+    image_len: 100_000,
     arguments: |files| {
         let flash = format!("if=mtd,format=raw,file={}", files.flash.display());
         let bootloader = files.bootloader.display().to_string();
@@ -80,6 +99,8 @@ pub(crate) const CORTEX_M3_SF2: Kind = Kind {
             &flash,
             "-kernel",
             &bootloader,
+            "-nic",
+            "user,model=msf2-emac",
         ]
         .map(String::from)
         .to_vec()
@@ -89,7 +110,7 @@ pub(crate) const CORTEX_M3_SF2: Kind = Kind {
 /// A board that can be started.
 pub(crate) struct Board {
     pub(crate) kind: &'static Kind,
-    probe: elf::Flat,
+    firmware: elf::Flat,
     files: Files,
     _folder: tempfile::TempDir,
 }
@@ -101,9 +122,9 @@ pub(crate) struct Machine {
 }
 
 impl Board {
-    /// Builds the board's programs and puts the first image into its slot, unless something that
-    /// is needed is missing: then it says so.
-    pub(crate) fn new(kind: &'static Kind) -> Option<Self> {
+    /// Builds the board's programs and puts the first image of one into its slot, unless something
+    /// that is needed is missing: then it says so.
+    pub(crate) fn new(kind: &'static Kind, firmware: &str) -> Option<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("boards")
             .join(kind.name);
@@ -116,7 +137,7 @@ impl Board {
             let found = programs.iter().find(|path| path.ends_with(name));
             fs::read(found.expect("the board has this program")).unwrap()
         };
-        let probe = elf::flatten(&program("probe"), Some(kind.load)).unwrap();
+        let firmware = elf::flatten(&program(firmware), Some(kind.load)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let files = Files {
@@ -126,20 +147,24 @@ impl Board {
         fs::write(&files.bootloader, bootloader(kind, &program("bootloader"))).unwrap();
         let board = Self {
             kind,
-            probe,
+            firmware,
             files,
             _folder: folder,
         };
         let mut flash = vec![0xFF; kind.flash_len];
         let image = board.image(1);
         flash[kind.first_slot..kind.first_slot + image.len()].copy_from_slice(&image);
+        if let Some(at) = kind.seed {
+            let record = lightship_mcu::seed::provision([9; 32], *b"\x02\0\0\0\0\x17\0\0");
+            flash[at..at + record.len()].copy_from_slice(&record);
+        }
         fs::write(&board.files.flash, flash).unwrap();
         Some(board)
     }
 
     /// The board's firmware as version `major.0.0`: every byte after the program tells the version.
     pub(crate) fn image(&self, major: u16) -> Vec<u8> {
-        let mut body = self.probe.body.clone();
+        let mut body = self.firmware.body.clone();
         let mut byte = (major as u8, 0u8);
         body.resize_with(self.kind.image_len - lightship_image::HEADER_LEN, || {
             byte = (
@@ -167,6 +192,13 @@ impl Board {
         };
         put(0, &start);
         put(256, image);
+        fs::write(&self.files.flash, flash).unwrap();
+    }
+
+    /// Writes into spare flash, while the power is off.
+    pub(crate) fn write_spare(&self, bytes: &[u8]) {
+        let mut flash = fs::read(&self.files.flash).unwrap();
+        flash[self.kind.spare..self.kind.spare + bytes.len()].copy_from_slice(bytes);
         fs::write(&self.files.flash, flash).unwrap();
     }
 

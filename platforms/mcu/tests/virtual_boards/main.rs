@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod board;
+mod drivers;
 mod images;
 
 use board::{Board, CORTEX_M3_SF2, Kind, Machine, RISCV_VIRT};
@@ -141,7 +142,7 @@ fn is_long() -> bool {
 }
 
 fn survives(kind: &'static Kind) {
-    let Some(board) = Board::new(kind) else {
+    let Some(board) = Board::new(kind, "probe") else {
         return;
     };
     let cuts = if is_long() { 100 } else { 10 };
@@ -182,7 +183,7 @@ fn survives(kind: &'static Kind) {
 }
 
 fn refuses(kind: &'static Kind) {
-    let Some(board) = Board::new(kind) else {
+    let Some(board) = Board::new(kind, "probe") else {
         return;
     };
     // Bits of the program changed: it is no longer what was signed.

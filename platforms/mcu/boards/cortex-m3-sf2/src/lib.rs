@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
 
+pub mod clock;
+pub mod interrupts;
 pub mod layout;
+pub mod network;
+pub mod power;
+pub mod protection;
+pub mod random;
 pub mod spi_nor;
 pub mod uart;
+pub mod watchdog;
 
-/// The device-specific interrupts: none is used, and the linker wants at least one.
-#[unsafe(link_section = ".vector_table.interrupts")]
-#[unsafe(no_mangle)]
-#[used]
-pub static __INTERRUPTS: [usize; 1] = [0];
+pub use lightship_bootloader::last_words::Cause;

@@ -1,5 +1,11 @@
-//! The SiFive test finisher: how a program ends the machine's run.
+//! How the machine starts again, and why it did.
 
+use core::fmt;
+use lightship_bootloader::last_words::{Cause, LastWords};
+
+use crate::layout;
+
+/// The SiFive test finisher.
 const FINISHER: *mut u32 = 0x10_0000 as *mut u32;
 const RESET: u32 = 0x7777;
 
@@ -8,6 +14,17 @@ pub fn reset() -> ! {
     // SAFETY: the register exists on this machine, and the write does not return to us.
     unsafe { FINISHER.write_volatile(RESET) };
     idle()
+}
+
+/// Leaves word of why, then resets the machine.
+pub fn reset_because(cause: Cause, text: fmt::Arguments<'_>) -> ! {
+    layout::last_words().leave(cause, text);
+    reset()
+}
+
+/// What the firmware before the reset left; nothing if the power was off.
+pub fn last_words() -> Option<LastWords> {
+    layout::last_words().take()
 }
 
 /// Waits for ever.

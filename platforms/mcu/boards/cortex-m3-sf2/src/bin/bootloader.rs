@@ -5,19 +5,25 @@
 
 use core::cell::RefCell;
 use core::panic::PanicInfo;
-use lightship_board_cortex_m3_sf2::{layout, spi_nor::SpiNor};
+use lightship_board_cortex_m3_sf2::{layout, protection, spi_nor::SpiNor};
 use lightship_bootloader::{Salty, jump, ram};
 use lightship_image::Header;
 use lightship_mcu::boot::{Boot, swap};
 use lightship_mcu::{Handoff, RecordLog};
+
+lightship_board_cortex_m3_sf2::no_interrupts!();
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
     match boot() {
         Some((handoff, header)) => {
             layout::mailbox().write(handoff);
-            // SAFETY: the body was copied and judged; no interrupt was enabled.
-            unsafe { jump::to(&header) }
+            // SAFETY: the body was copied and judged; no interrupt was enabled, and this program
+            // runs from the eNVM.
+            unsafe {
+                protection::protect(layout::image());
+                jump::to(&header)
+            }
         }
         // No image can run now: the next start tries again, and a person can bring one.
         None => cortex_m::peripheral::SCB::sys_reset(),
@@ -36,7 +42,7 @@ fn boot() -> Option<(Handoff, Header)> {
     else {
         return None;
     };
-    // SAFETY: the place is eSRAM that this program's memory map leaves out.
+    // SAFETY: the place is DDR memory, of which this program uses nothing.
     unsafe { ram::load(&mut pair.first, &device, handoff.slot, &header) }.ok()?;
     Some((handoff, header))
 }

@@ -13,6 +13,8 @@ use lightship_board_cortex_m3_sf2::{layout, spi_nor::SpiNor, uart::Uart};
 use lightship_image::salty::Salty;
 use lightship_mcu::slots::Updater;
 
+lightship_board_cortex_m3_sf2::no_interrupts!();
+
 #[cortex_m_rt::entry]
 fn main() -> ! {
     // SAFETY: the first and only use of the flash in this program.

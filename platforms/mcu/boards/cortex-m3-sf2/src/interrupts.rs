@@ -1,0 +1,87 @@
+//! The interrupts that images use. The bootloader uses none, so the table is a macro.
+
+use cortex_m::peripheral::NVIC;
+
+/// Entries of the table: up to the timer's.
+pub const COUNT: usize = 16;
+
+/// An entry.
+#[derive(Clone, Copy)]
+pub union Vector {
+    /// What handles the interrupt.
+    pub handler: extern "C" fn(),
+    /// Nobody enables it.
+    pub none: usize,
+}
+
+// SAFETY: the table is read alone.
+unsafe impl Sync for Vector {}
+
+/// Lets a device's interrupt through.
+pub(crate) fn enable(number: u32) {
+    // SAFETY: the handlers' data is behind critical sections or atomic.
+    unsafe { (*NVIC::PTR).iser[0].write(1 << number) }
+}
+
+/// Lets the network's interrupt through; the clock's is let through when it starts.
+pub fn start() {
+    enable(crate::network::INTERRUPT);
+}
+
+/// The table of an image.
+pub const fn table() -> [Vector; COUNT] {
+    let mut table = [Vector { none: 0 }; COUNT];
+    table[crate::network::INTERRUPT as usize] = Vector {
+        handler: crate::network::interrupt,
+    };
+    table[crate::clock::INTERRUPT as usize] = Vector {
+        handler: crate::clock::alarm,
+    };
+    table
+}
+
+/// The table of a program without interrupts; the linker wants at least one.
+#[macro_export]
+macro_rules! no_interrupts {
+    () => {
+        #[unsafe(link_section = ".vector_table.interrupts")]
+        #[unsafe(no_mangle)]
+        #[used]
+        static __INTERRUPTS: [usize; 1] = [0];
+    };
+}
+
+/// What an image defines for the processor: interrupts, faults and panics.
+#[macro_export]
+macro_rules! handlers {
+    () => {
+        #[unsafe(link_section = ".vector_table.interrupts")]
+        #[unsafe(no_mangle)]
+        #[used]
+        static __INTERRUPTS: [$crate::interrupts::Vector; $crate::interrupts::COUNT] =
+            $crate::interrupts::table();
+
+        #[cortex_m_rt::exception]
+        fn SysTick() {
+            $crate::clock::turned()
+        }
+
+        #[cortex_m_rt::exception]
+        unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
+            $crate::power::reset_because(
+                $crate::Cause::Fault,
+                format_args!(
+                    "fault at {:#010x}, called from {:#010x}",
+                    frame.pc(),
+                    frame.lr()
+                ),
+            )
+        }
+
+        #[panic_handler]
+        fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::layout::last_words().leave_panic(info);
+            $crate::power::reset()
+        }
+    };
+}
