@@ -42,6 +42,12 @@ pub struct Device {
     /// When its tunnel last completed a handshake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handshake_at: Option<Timestamp>,
+    /// When it first used its newest API key; absent while it has its first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_changed_at: Option<Timestamp>,
+    /// When it first used its newest tunnel key; absent while it has its first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel_key_changed_at: Option<Timestamp>,
     /// When it registered; absent while it is only pre-registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registered_at: Option<Timestamp>,

@@ -89,3 +89,20 @@ pub struct NewMember {
     /// What the user may do here.
     pub role: Role,
 }
+
+/// New keys for all devices of a fleet.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FleetRotation {
+    /// Seconds over which the devices are asked one after the other; at most 31 days.
+    #[serde(default)]
+    #[schema(maximum = 2678400)]
+    pub over_s: u32,
+}
+
+/// How many devices will be asked for new keys.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RotationPlanned {
+    /// Registered devices of the fleet.
+    pub devices: u64,
+}

@@ -18,7 +18,9 @@ mod variable;
 
 pub use change::{Change, Changes, Event};
 pub use device::{Command, Device, DevicePatch, Locks, Metrics, Move, NewDevice, Pin};
-pub use fleet::{Fleet, FleetPatch, Member, NewFleet, NewMember, Policy};
+pub use fleet::{
+    Fleet, FleetPatch, FleetRotation, Member, NewFleet, NewMember, Policy, RotationPlanned,
+};
 pub use log::{LogLine, LogStream};
 pub use name::{BadName, Name};
 pub use problem::Problem;

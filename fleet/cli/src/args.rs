@@ -16,6 +16,27 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+/// A time as people write it, in seconds: `90s`, `30m`, `2h`, `1d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) u32);
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no time: expected 90s, 30m, 2h or 1d");
+        let unit = match text.chars().last() {
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 24 * 3600,
+            Some(_) | None => return Err(bad()),
+        };
+        let number: u32 = text[..text.len() - 1].parse().map_err(|_| bad())?;
+        number.checked_mul(unit).map(Self).ok_or_else(bad)
+    }
+}
+
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lightship_api::Problem;
-use reqwest::{Certificate, Method, RequestBuilder, Response};
+use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -108,10 +108,10 @@ impl Client {
             .send()
             .await
             .map_err(|error| self.unreachable(&error))?;
-        if response.status().is_success() {
+        let status = response.status();
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
-        let status = response.status();
         let text = response.text().await.unwrap_or_default();
         Err(match serde_json::from_str::<Problem>(&text) {
             Ok(problem) => problem.into(),

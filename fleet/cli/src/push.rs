@@ -16,10 +16,11 @@ use clap::Args;
 use lightship_api::sign::{Holders, Signer, holders, release_payload, sign, signed_by};
 use lightship_api::{Fleet, Name, NewRelease, NewRollout, NewWave, Release, WaveWho};
 use lightship_core::id::{Digest, Version};
-use lightship_core::target::Component;
+use lightship_core::target::{Component, Health};
 use lightship_core::trust::{ReleaseHead, Role};
 use reqwest::Method;
 
+use crate::args::Span;
 use crate::client::Client;
 use crate::command::release::{Plan, Releases, describe};
 use crate::failure::{Code, Failure};
@@ -59,6 +60,15 @@ pub(crate) struct Push {
     /// A device must have reached the fleet within so many seconds, or it goes back.
     #[arg(long, value_name = "SECONDS")]
     reach_fleet: Option<u16>,
+    /// Time after its start in which firmware may fail its checks.
+    #[arg(long, value_name = "TIME")]
+    health_grace: Option<Span>,
+    /// How long firmware must have been healthy to be kept.
+    #[arg(long, value_name = "TIME")]
+    health_window: Option<Span>,
+    /// Failures of firmware that are allowed within that time.
+    #[arg(long, value_name = "N")]
+    health_failures: Option<u8>,
     /// Names or files of release keys; the fleet's on this machine by default.
     #[arg(long, env = "LIGHTSHIP_KEY", value_name = "KEY")]
     key: Vec<String>,
@@ -78,6 +88,23 @@ pub(crate) struct Push {
     /// Watch the roll-out until it ends.
     #[arg(long, conflicts_with = "draft")]
     follow: bool,
+}
+
+impl Push {
+    /// When firmware counts as healthy.
+    fn health(&self) -> Result<Health, Failure> {
+        let usual = Health::default();
+        let seconds = |span: Option<Span>, usual: u16| {
+            let seconds = span.map_or(Ok(usual), |Span(seconds)| u16::try_from(seconds));
+            seconds
+                .map_err(|_| Failure::new(Code::Usage, "at most 65535 seconds of grace and window"))
+        };
+        Ok(Health {
+            grace_s: seconds(self.health_grace, usual.grace_s)?,
+            window_s: seconds(self.health_window, usual.window_s)?,
+            failures: self.health_failures.unwrap_or(usual.failures),
+        })
+    }
 }
 
 /// A release for one device type.
@@ -101,7 +128,7 @@ pub(crate) async fn run(push: Push, place: &Place, output: &Output) -> Result<()
     let plan = rollout(&push)?;
     let mut built = Vec::new();
     for path in &push.firmware {
-        built.push(firmware::read(path, &name)?);
+        built.push(firmware::read(path, &name, push.health()?)?);
     }
     if !push.types.is_empty() {
         built.extend(project::build(&push, &client, &name, output).await?);

@@ -102,6 +102,8 @@ pub struct Tunnel {
     pub enrolment: Option<SocketAddr>,
     /// Where devices reach `listen` from outside, `host:port`; the address itself by default.
     pub endpoint: Option<String>,
+    /// Where devices reach `enrolment` from outside, `host:port`; the address itself by default.
+    pub enrolment_endpoint: Option<String>,
 }
 
 /// How long log lines are kept.

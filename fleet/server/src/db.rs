@@ -18,6 +18,7 @@ mod migrations;
 pub(crate) mod provisioning_keys;
 pub(crate) mod releases;
 pub(crate) mod roots;
+pub(crate) mod rotations;
 pub(crate) mod tokens;
 mod tx;
 pub(crate) mod users;

@@ -68,7 +68,7 @@ impl App {
             Shown::Current => {}
             Shown::Next => {
                 let mut tx = self.db.write().await?;
-                db::devices::retire_api_key(&mut tx, uuid).await?;
+                db::devices::retire_api_key(&mut tx, uuid, clock::now_ms()).await?;
                 let (by, fleet) = (format!("device:{uuid}"), known.fleet());
                 tx.record(Entry {
                     by: &by,
@@ -336,6 +336,8 @@ pub(crate) fn fresh(uuid: String, fleet: Name, name: String, device_type: Name) 
         online: false,
         last_seen_at: None,
         last_handshake_at: None,
+        api_key_changed_at: None,
+        tunnel_key_changed_at: None,
         registered_at: None,
         created_at: clock::now(),
         locks_overridden: false,

@@ -48,6 +48,7 @@ pub(crate) fn described() -> OpenApiRouter<App> {
         .routes(routes!(users::show, users::update, users::delete))
         .routes(routes!(fleets::list, fleets::create))
         .routes(routes!(fleets::show, fleets::update, fleets::delete))
+        .routes(routes!(fleets::rotate_keys))
         .routes(routes!(members::list))
         .routes(routes!(members::put, members::delete))
         .routes(routes!(provisioning_keys::list, provisioning_keys::create))

@@ -17,6 +17,7 @@ mod people;
 mod registry;
 mod release;
 mod roster;
+mod rotation;
 mod secret;
 mod server;
 mod signer;

@@ -17,7 +17,7 @@ use crate::http::listener::Incoming;
 use crate::http::peer::{Peer, Rate};
 use crate::{
     App, Config, Shared, bus, clock, db, device, direct, folder, http, logs, metrics, openapi,
-    registry, roster, secret, signer, store, tunnel,
+    registry, roster, rotation, secret, signer, store, tunnel,
 };
 
 /// Events that a slow listener may fall behind.
@@ -145,6 +145,7 @@ impl Server {
         handle
             .tasks
             .push(tokio::spawn(device::store_reports(app.clone(), waiting)));
+        handle.tasks.push(tokio::spawn(rotation::run(app.clone())));
         handle.tasks.push(tokio::spawn(bus::run_outbox(app)));
         Ok(handle)
     }
@@ -234,6 +235,18 @@ impl Handle {
     #[must_use]
     pub fn mqtt(&self) -> SocketAddr {
         self.mqtt
+    }
+
+    /// Where devices that are registered reach the tunnel hub, if there is one.
+    #[must_use]
+    pub fn tunnel(&self) -> Option<SocketAddr> {
+        self.app.tunnel()?.listens_on()
+    }
+
+    /// Where devices reach the tunnel hub that enrol, if they can.
+    #[must_use]
+    pub fn enrolment(&self) -> Option<SocketAddr> {
+        self.app.tunnel()?.enrolment
     }
 
     /// Removes what the registry keeps and nothing has needed for `grace`; returns how many blobs.

@@ -51,6 +51,9 @@ pub enum TunnelError {
     /// `tunnel.endpoint` is not `host:port`.
     #[error("tunnel.endpoint must be host:port, at most 64 characters")]
     Endpoint,
+    /// `tunnel.enrolment_endpoint` is not `host:port`.
+    #[error("tunnel.enrolment_endpoint must be host:port, at most 64 characters")]
+    EnrolmentEndpoint,
 }
 
 /// The running hub.
@@ -60,6 +63,8 @@ pub(crate) struct Tunnel {
     endpoint: Endpoint,
     /// Where devices enrol.
     pub(crate) enrolment: Option<SocketAddr>,
+    /// Where they reach that from outside, if it is elsewhere.
+    enrolment_endpoint: Option<String>,
 }
 
 /// The address of a device with this number.
@@ -105,12 +110,22 @@ impl Tunnel {
         };
         let endpoint = Endpoint::new(&endpoint).map_err(|_| TunnelError::Endpoint)?;
         let enrolment = enrolment.map(|_| hub.enrolment_address()).transpose()?;
+        let enrolment_endpoint = config.enrolment_endpoint.clone();
+        if let Some(endpoint) = &enrolment_endpoint {
+            Endpoint::new(endpoint).map_err(|_| TunnelError::EnrolmentEndpoint)?;
+        }
         Ok(Self {
             hub,
             public,
             endpoint,
             enrolment,
+            enrolment_endpoint,
         })
+    }
+
+    /// The UDP address that is really listened on.
+    pub(crate) fn listens_on(&self) -> Option<SocketAddr> {
+        self.hub.local_address().ok()
     }
 
     /// Lets a device in, or takes up what is stored of it.
@@ -280,7 +295,10 @@ impl App {
         let provisioning_key = hex::decode(self.secrets.provisioning_key(id)).ok()?;
         let hub = tunnel.open(self.secrets.hub_key(id), &provisioning_key)?;
         Some(lightship_api::Enrolment {
-            endpoint: tunnel.enrolment?.to_string(),
+            endpoint: tunnel
+                .enrolment_endpoint
+                .clone()
+                .unwrap_or(tunnel.enrolment?.to_string()),
             hub: hex::encode(hub.0),
         })
     }
@@ -337,7 +355,7 @@ async fn heed(app: App, mut notes: tokio::sync::broadcast::Receiver<Note>) {
 
 async fn retired(app: &App, device: i64, current: &str) -> Answer<()> {
     let mut tx = app.db.write().await?;
-    db::devices::retire_tunnel_key(&mut tx, device, current).await?;
+    db::devices::retire_tunnel_key(&mut tx, device, current, crate::clock::now_ms()).await?;
     Ok(tx.commit().await?)
 }
 

@@ -1,11 +1,12 @@
 //! `lightship device`.
 
 mod shown;
+mod tunnel;
 
 use std::collections::BTreeMap;
 
 use clap::{Subcommand, ValueEnum};
-use lightship_api::{Command, Device as Shown, DevicePatch, Locks, Move, Name, Pin};
+use lightship_api::{Command, Device as Shown, DevicePatch, Locks, Move, Name, NewDevice, Pin};
 use reqwest::Method;
 
 use super::fleet::Windows;
@@ -31,6 +32,25 @@ pub(crate) enum Device {
     Show {
         /// Which.
         device: String,
+    },
+    /// Enter one before it registers, so that it has its name, tags and variables from the start.
+    Add {
+        /// The uuid that it will register with.
+        uuid: String,
+        /// Its device type.
+        #[arg(long = "type", value_name = "TYPE")]
+        device_type: Name,
+        /// What people call it.
+        #[arg(long, default_value = "")]
+        name: String,
+    },
+    /// Reach ports of it from this machine: `80`, or `80:8080` to choose the port here.
+    Tunnel {
+        /// Which.
+        device: String,
+        /// Its TCP ports.
+        #[arg(required = true, value_name = "PORT[:LOCAL]")]
+        ports: Vec<tunnel::Ports>,
     },
     /// Call it something else.
     Rename {
@@ -134,6 +154,22 @@ pub(crate) async fn run(device: Device, place: &Place, output: &Output) -> Resul
             let device = at.find(&device).await?;
             output.show(&device, describe);
         }
+        Device::Add {
+            uuid,
+            device_type,
+            name,
+        } => {
+            let new = NewDevice {
+                uuid,
+                name,
+                device_type,
+                tags: BTreeMap::new(),
+            };
+            let path = format!("/api/v1/fleets/{}/devices", at.fleet);
+            let added: Shown = client.call(Method::POST, &path, &new).await?;
+            output.show(&added, describe);
+        }
+        Device::Tunnel { device, ports } => tunnel::run(&at, &device, &ports, output).await?,
         Device::Rename { device, name } => {
             let patch = DevicePatch {
                 name: Some(name),

@@ -4,12 +4,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use lightship_api::{
-    CreatedProvisioningKey, Fleet as Shown, FleetPatch, Member, Name, NewFleet, NewMember,
-    NewProvisioningKey, Policy, ProvisioningKey, Role, Timestamp,
+    CreatedProvisioningKey, Fleet as Shown, FleetPatch, FleetRotation, Member, Name, NewFleet,
+    NewMember, NewProvisioningKey, Policy, ProvisioningKey, Role, RotationPlanned, Timestamp,
 };
 use reqwest::Method;
 
 use super::login;
+use crate::args::Span;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Output, sheet, table};
@@ -40,6 +41,12 @@ pub(crate) enum Fleet {
     },
     /// When its devices may be disturbed, in their local time; without windows, at any time.
     Windows(Windows),
+    /// Have every device replace its keys.
+    RotateKeys {
+        /// Time over which they are asked, one after the other: `90s`, `30m`, `6h`, `7d`.
+        #[arg(long, default_value = "1h", value_name = "TIME")]
+        over: Span,
+    },
     /// Remove a fleet that has no devices.
     Rm {
         /// Its name.
@@ -55,6 +62,7 @@ pub(crate) enum Fleet {
 
 /// When devices may be disturbed.
 #[derive(Clone, Debug, Args)]
+#[group(id = "times")]
 pub(crate) struct Windows {
     /// Days and hours, such as `mon-fri 22:00-04:00` or `daily 02:00-05:00`; `always` for no window.
     windows: Vec<String>,
@@ -209,6 +217,22 @@ pub(crate) async fn run(fleet: Fleet, place: &Place, output: &Output) -> Result<
                 .call(Method::PATCH, &format!("/api/v1/fleets/{name}"), &patch)
                 .await?;
             output.show(&fleet, describe);
+        }
+        Fleet::RotateKeys { over } => {
+            let name = place.fleet(&client).await?;
+            let planned: RotationPlanned = client
+                .call(
+                    Method::POST,
+                    &format!("/api/v1/fleets/{name}/rotate-keys"),
+                    &FleetRotation { over_s: over.0 },
+                )
+                .await?;
+            output.show(&planned, |planned| {
+                format!(
+                    "{} devices will be asked for new keys within {} s; those that are away, when they are back",
+                    planned.devices, over.0
+                )
+            });
         }
         Fleet::Rm { name } => {
             client.delete(&format!("/api/v1/fleets/{name}")).await?;

@@ -14,7 +14,7 @@ use crate::failure::{Code, Failure};
 /// What the component is called.
 const NAME: &str = "firmware";
 
-pub(crate) fn read(path: &Path, fleet: &Name) -> Result<Built, Failure> {
+pub(crate) fn read(path: &Path, fleet: &Name, health: Health) -> Result<Built, Failure> {
     let bytes = std::fs::read(path).map_err(|error| Failure::file(path, &error))?;
     let header = header(&bytes).ok_or_else(|| {
         let failure = Failure::new(
@@ -46,7 +46,7 @@ pub(crate) fn read(path: &Path, fleet: &Name) -> Result<Built, Failure> {
         settings: None,
         mode: Mode::Service,
         strategy: Strategy::DownloadThenKill,
-        health: Health::default(),
+        health,
         after: Default::default(),
     };
     Ok(Built {

@@ -1,5 +1,6 @@
 //! A desk: a server that `lightship serve` runs, a folder for a person's logins and keys, and the commands typed.
 #![allow(clippy::unwrap_used, reason = "this is a part of tests")]
+#![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(unreachable_pub, reason = "the module is included, not exported")]
 
 use std::io::{BufRead as _, BufReader};
@@ -34,7 +35,7 @@ impl Desk {
         let mut desk = Self::bare();
         let data = desk.path("data");
         let config = format!(
-            "data = {data:?}\n[https]\nlisten = \"127.0.0.1:0\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[admin]\npassword = {PASSWORD:?}\n"
+            "data = {data:?}\n[https]\nlisten = \"127.0.0.1:0\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[tunnel]\nlisten = \"127.0.0.1:0\"\n[admin]\npassword = {PASSWORD:?}\n"
         );
         desk.write("server.toml", &config);
         let mut command = desk.command(&["serve", "--json", "--config"]);
@@ -86,6 +87,13 @@ impl Desk {
             .env("LIGHTSHIP_PASSPHRASE", "a passphrase");
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command
+    }
+
+    /// A command that goes on until it is killed.
+    pub fn start(&self, words: &[&str]) -> Child {
+        let mut command = self.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     }
 
     pub fn run(&self, words: &[&str]) -> Output {
@@ -179,6 +187,9 @@ fn name_of(word: &str) -> String {
         _ if is_time => "TIME".to_owned(),
         _ if hex(64) => "DIGEST".to_owned(),
         _ if hex(16) => "KEYID".to_owned(),
+        _ if word.len() == 36 && word.bytes().filter(|b| *b == b'-').count() == 4 => {
+            "UUID".to_owned()
+        }
         _ if word.strip_prefix("sha256:").is_some() => "sha256:DIGEST".to_owned(),
         _ => word.to_owned(),
     }

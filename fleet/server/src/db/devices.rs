@@ -59,6 +59,8 @@ fn device(row: &AnyRow) -> Result<Device, Error> {
         online: false,
         last_seen_at: maybe_time(row, "last_seen_at")?,
         last_handshake_at: maybe_time(row, "last_handshake_at")?,
+        api_key_changed_at: maybe_time(row, "api_key_changed_at")?,
+        tunnel_key_changed_at: maybe_time(row, "tunnel_key_changed_at")?,
         registered_at: maybe_time(row, "registered_at")?,
         created_at: time(row, "created_at")?,
         locks_overridden: row.try_get::<i64, _>("override_locks")? != 0,
@@ -199,10 +201,15 @@ pub(crate) async fn propose_tunnel_key(
 }
 
 /// The proposed API key was used.
-pub(crate) async fn retire_api_key(tx: &mut Tx<'_>, uuid: &str) -> Result<bool, Error> {
-    let query = "UPDATE devices SET api_key = next_api_key, next_api_key = NULL WHERE uuid = $1 AND next_api_key IS NOT NULL";
+pub(crate) async fn retire_api_key(
+    tx: &mut Tx<'_>,
+    uuid: &str,
+    now_ms: i64,
+) -> Result<bool, Error> {
+    let query = "UPDATE devices SET api_key = next_api_key, next_api_key = NULL, api_key_changed_at = $2 WHERE uuid = $1 AND next_api_key IS NOT NULL";
     Ok(sqlx::query(query)
         .bind(uuid)
+        .bind(now_ms)
         .execute(tx.on())
         .await?
         .rows_affected()
@@ -465,11 +472,13 @@ pub(crate) async fn retire_tunnel_key(
     tx: &mut Tx<'_>,
     number: i64,
     current: &str,
+    now_ms: i64,
 ) -> Result<(), Error> {
-    let query = "UPDATE devices SET wireguard = next_wireguard, next_wireguard = NULL WHERE next_wireguard = $1 AND uuid = (SELECT device FROM addresses WHERE number = $2)";
+    let query = "UPDATE devices SET wireguard = next_wireguard, next_wireguard = NULL, tunnel_key_changed_at = $3 WHERE next_wireguard = $1 AND uuid = (SELECT device FROM addresses WHERE number = $2)";
     sqlx::query(query)
         .bind(current)
         .bind(number)
+        .bind(now_ms)
         .execute(tx.on())
         .await
         .map(|_| ())

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use lightship_api::{Command, Device, DevicePatch, Locks, Move, Name, NewDevice, Pin, Role};
 use lightship_core::id::Uuid;
-use lightship_core::wire::{KeyKind, Order};
+use lightship_core::wire::Order;
 use lightship_director as director;
 
 use super::caller::Caller;
@@ -14,8 +14,7 @@ use super::failure::{Answer, Failure};
 use super::page::Page;
 use crate::db::{self, Entry, Tx};
 use crate::device::fresh;
-use crate::roster::Head;
-use crate::{App, clock};
+use crate::{App, clock, rotation};
 
 /// The fleet's devices.
 #[utoipa::path(get, path = "/api/v1/fleets/{fleet}/devices", operation_id = "listDevices", tag = "devices", params(("fleet" = Name, Path, description = "The fleet's name"), Page), responses((status = 200, description = "Devices", body = Vec<Device>)))]
@@ -214,10 +213,7 @@ pub(super) async fn command(
         Command::Reboot => vec![Order::Reboot],
         Command::Identify => vec![Order::Identify],
         Command::Report => vec![Order::Report],
-        Command::Rotate => vec![
-            Order::Rotate(KeyKind::Api),
-            Order::Rotate(KeyKind::WireGuard),
-        ],
+        Command::Rotate => rotation::ORDERS.to_vec(),
         Command::Restart { service } => {
             let service = service
                 .parse()
@@ -239,12 +235,8 @@ pub(super) async fn command(
     )
     .await?;
     tx.commit().await?;
-    if let Some(known) = device.parse().ok().and_then(|uuid| app.roster.find(&uuid)) {
-        known.raise(Head {
-            command: newest,
-            ..Head::default()
-        });
-        app.outbox.command(known.uuid);
+    if let Ok(uuid) = device.parse() {
+        app.commanded(uuid, newest);
     }
     Ok(StatusCode::ACCEPTED)
 }

@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use lightship_api::{Fleet, FleetPatch, Member, Name, NewFleet, Policy, Role};
+use lightship_api::{
+    Fleet, FleetPatch, FleetRotation, Member, Name, NewFleet, Policy, Role, RotationPlanned,
+};
 use lightship_director as director;
 
 use super::caller::Caller;
@@ -12,6 +14,9 @@ use super::failure::{Answer, Failure};
 use super::page::Page;
 use crate::db::{self, Entry};
 use crate::{App, clock, direct};
+
+/// The longest time that a rotation is spread over: a month.
+const LONGEST_ROTATION_S: u32 = 31 * 24 * 3600;
 
 /// The fleets that the caller may see.
 #[utoipa::path(get, path = "/api/v1/fleets", operation_id = "listFleets", tag = "fleets", params(Page), responses((status = 200, description = "Fleets", body = Vec<Fleet>)))]
@@ -143,6 +148,25 @@ pub(super) async fn update(
     app.tell(&name, director::Event::Fleet(Box::new(facts)))
         .await?;
     Ok(Json(fleet))
+}
+
+/// Have every device of a fleet replace its keys, each at a time of its own.
+#[utoipa::path(post, path = "/api/v1/fleets/{fleet}/rotate-keys", operation_id = "rotateFleetKeys", tag = "fleets", params(("fleet" = Name, Path, description = "The fleet's name")), responses((status = 202, description = "Planned; a device that is away is asked when it is back", body = RotationPlanned)))]
+pub(super) async fn rotate_keys(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<Name>,
+    Json(rotation): Json<FleetRotation>,
+) -> Answer<(StatusCode, Json<RotationPlanned>)> {
+    caller.require(&app, &name, Role::Operator).await?;
+    if rotation.over_s > LONGEST_ROTATION_S {
+        return Err(Failure::invalid(
+            "over_s",
+            format!("at most {LONGEST_ROTATION_S} seconds"),
+        ));
+    }
+    let devices = app.rotate_fleet(&caller, &name, rotation.over_s).await?;
+    Ok((StatusCode::ACCEPTED, Json(RotationPlanned { devices })))
 }
 
 /// What is recorded of a fleet that was changed.

@@ -389,6 +389,26 @@ on_both_databases! {
         assert_eq!(target().await, 2);
     }
 
+    async fn a_whole_fleet_gets_new_keys_and_who_is_away_is_asked_later(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let key = provisioning_key(&admin, "harbour", 2).await;
+        let mut here = Gadget::registered(&site, 1, &key).await;
+        Gadget::registered(&site, 2, &key).await;
+        here.poll("", "", 0).await;
+        let planned = admin.ok(Method::POST, "/api/v1/fleets/harbour/rotate-keys", Some(json!({"over_s": 0}))).await;
+        assert_eq!(planned["devices"], 2);
+        let (status, _, told) = here.poll("command=0", "", 30).await;
+        assert_eq!((status, &told["command"]["order"]), (200, &json!({"rotate": "api"})));
+        assert_eq!(here.propose(NewKey::Api(ApiKey([99; 32]))).await.status(), 200);
+        here.key = ApiKey([99; 32]);
+        here.poll("", "", 0).await;
+        let path = format!("/api/v1/fleets/harbour/devices/{}", here.uuid);
+        let shown = admin.ok(Method::GET, &path, None).await;
+        assert!(shown["api_key_changed_at"].is_string(), "{shown}");
+        let (_, problem) = admin.refused(Method::POST, "/api/v1/fleets/harbour/rotate-keys", Some(json!({"over_s": 9_999_999}))).await;
+        assert_eq!(problem["field"], "over_s");
+    }
+
     async fn a_removed_device_is_nobody(site: Site) {
         let admin = fleet(&site, "harbour").await;
         let key = provisioning_key(&admin, "harbour", 2).await;

@@ -49,6 +49,8 @@ pub(super) fn describe(device: &Device) -> String {
         ("last seen", text(device.last_seen_at)),
         ("last handshake", text(device.last_handshake_at)),
     ];
+    lines.push(("API key since", text(device.api_key_changed_at)));
+    lines.push(("tunnel key since", text(device.tunnel_key_changed_at)));
     lines.extend(measured(&device.metrics));
     lines.push(("measured", text(device.metrics_at)));
     lines.push(("registered", text(device.registered_at)));

@@ -3,6 +3,7 @@
 use clap::Args;
 use lightship_api::{NewRollout, NewWave, WaveWho};
 
+use crate::args::Span;
 use crate::failure::{Code, Failure};
 
 /// A staged roll-out.
@@ -64,21 +65,8 @@ fn wave(text: &str) -> Result<NewWave, Failure> {
         },
         (None, None) => return Err(bad()),
     };
-    let soak_s = seconds(soak).ok_or_else(bad)?;
+    let Span(soak_s) = soak.parse().map_err(|_| bad())?;
     Ok(NewWave { who, soak_s })
-}
-
-/// `90s`, `30m`, `2h`, `1d`.
-fn seconds(text: &str) -> Option<u32> {
-    let unit = match text.chars().last()? {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        _ => return None,
-    };
-    let number: u32 = text[..text.len() - 1].parse().ok()?;
-    number.checked_mul(unit)
 }
 
 #[cfg(test)]
