@@ -104,6 +104,21 @@ pub struct Tunnel {
     pub endpoint: Option<String>,
     /// Where devices reach `enrolment` from outside, `host:port`; the address itself by default.
     pub enrolment_endpoint: Option<String>,
+    /// Where the tunnels of registered devices end; in the server, which needs no right, by default.
+    pub backend: TunnelBackend,
+}
+
+/// Where the tunnels of registered devices end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelBackend {
+    /// In this process, without root.
+    #[default]
+    UserSpace,
+    /// In the kernel's WireGuard, which needs root and its module; `listen` is a port of every address then.
+    Kernel,
+    /// In the kernel where that is possible, else in this process.
+    Auto,
 }
 
 /// How long log lines are kept.
@@ -273,6 +288,21 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tunnel_hub_needs_no_right_unless_it_is_told_to_use_the_kernel() {
+        let backend = |text| toml::from_str::<Config>(text).unwrap().tunnel.backend;
+        assert_eq!(backend(""), TunnelBackend::UserSpace);
+        assert_eq!(
+            backend("[tunnel]\nbackend = 'user-space'"),
+            TunnelBackend::UserSpace
+        );
+        assert_eq!(
+            backend("[tunnel]\nbackend = 'kernel'"),
+            TunnelBackend::Kernel
+        );
+        assert_eq!(backend("[tunnel]\nbackend = 'auto'"), TunnelBackend::Auto);
+    }
 
     #[test]
     fn what_a_file_does_not_mention_keeps_its_default() {

@@ -1,4 +1,4 @@
-//! The tunnel hub: every device's WireGuard tunnel ends in this process, without root.
+//! The tunnel hub: every device's WireGuard tunnel ends in this process, without root, or in the kernel.
 //!
 //! A device reaches two ports of the fleet through its tunnel, HTTP and MQTT, and no other
 //! device; what it asks there it is asked to prove with its key as anywhere else. A device that
@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use lightship_core::id::{Endpoint, PublicKey as DeviceKey};
 use lightship_core::wire;
-use lightship_wireguard::hub::{Hub, HubConfig, HubError, Note, Peer};
+use lightship_wireguard::hub::{Backend, Hub, HubConfig, HubError, Note, Peer};
 use lightship_wireguard::{Buffers, PresharedKey, PublicKey, SecretKey, Stream, enrolment};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::config::Tunnel as Config;
+use crate::config::{Tunnel as Config, TunnelBackend};
 use crate::db::{self, devices::Placed};
 use crate::http::failure::{Answer, Failure};
 use crate::http::listener::{Connection, Incoming};
@@ -80,6 +80,15 @@ fn key(hexadecimal: &str) -> Option<PublicKey> {
     Some(PublicKey(hex::decode(hexadecimal).ok()?.try_into().ok()?))
 }
 
+/// In which order ways of ending tunnels are tried.
+fn backends(chosen: TunnelBackend) -> &'static [Backend] {
+    match chosen {
+        TunnelBackend::UserSpace => &[Backend::UserSpace],
+        TunnelBackend::Kernel => &[Backend::Kernel],
+        TunnelBackend::Auto => &[Backend::Kernel, Backend::UserSpace],
+    }
+}
+
 impl Tunnel {
     /// Opens the hub's ports.
     pub(crate) async fn start(
@@ -96,14 +105,15 @@ impl Tunnel {
         );
         let public = secret.public();
         let enrolment = config.enrolment;
-        let hub = Hub::start(HubConfig {
+        let hub = HubConfig {
             secret,
             listen,
             enrolment,
             address: GATEWAY,
             guest_address: GUEST,
-        })
-        .await?;
+        };
+        let hub = Hub::start_with(hub, backends(config.backend)).await?;
+        tracing::info!(backend = ?hub.backend(), "the tunnel hub is open");
         let endpoint = match &config.endpoint {
             Some(endpoint) => endpoint.clone(),
             None => hub.local_address()?.to_string(),

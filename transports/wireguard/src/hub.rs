@@ -1,11 +1,12 @@
-//! The shore's end: one process that terminates the tunnel of every device, without root, TUN or kernel module.
+//! The shore's end: terminates the tunnel of every device, without root, TUN or kernel module, or with them.
 //!
-//! Each device gets a small TCP/IP stack of its own inside this process.
+//! [`Backend`] lists the ways; in each of them every device is alone with the hub.
 //! The hub can [`dial`](Hub::dial) a device, devices reach the ports that the hub [listens](Hub::listen) on, and that is all there is: no device reaches another device or a network.
 //!
 //! A [`Hub`] is a handle; clones of it speak to the same hub, which runs until the last one is dropped.
 
 mod accepted;
+mod acceptor;
 mod anonymous;
 mod counters;
 mod enrolment;
@@ -18,6 +19,8 @@ mod peer;
 mod shared;
 #[cfg(test)]
 mod simulation;
+#[cfg(feature = "linux")]
+mod system;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,13 +29,17 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 
+use self::acceptor::Acceptor;
 pub use self::counters::Counters;
 pub use self::exchange::PeerError;
 use self::locals::Purpose;
 pub use self::note::Note;
-use self::shared::Shared;
+use self::shared::{Ends, Shared};
+#[cfg(feature = "linux")]
+use self::system::System;
+use crate::Stream;
 use crate::keys::{PresharedKey, PublicKey, SecretKey};
-use crate::stack::{Buffers, Stream, is_host};
+use crate::stack::{Buffers, is_host};
 
 /// Which of the hub's UDP ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,12 +53,23 @@ pub(crate) trait Outlet {
     fn send(&mut self, door: Door, to: SocketAddr, datagram: &[u8]);
 }
 
+/// Where the tunnels of registered devices end. Those of devices that enrol end in this process always: an interface takes no unknown keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// In this process, which needs no right at all: each device has a small TCP/IP stack of its own.
+    UserSpace,
+    /// In the kernel's WireGuard, in a network namespace of the hub's own: needs root, the feature `linux` and the module.
+    Kernel,
+    /// The same with the program `wireguard-go` and TUN devices in the place of the module.
+    WireguardGo,
+}
+
 /// What a hub needs to start.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
     /// The hub's key; more can be [added](Hub::add_key) to rotate it.
     pub secret: SecretKey,
-    /// The UDP address for devices that are registered. `[::]` takes IPv4 too.
+    /// The UDP address for devices that are registered. `[::]` takes IPv4 too. An interface listens on every address, so only a port can be chosen there.
     pub listen: SocketAddr,
     /// The UDP address for devices that enrol; `None` if none do.
     pub enrolment: Option<SocketAddr>,
@@ -87,9 +105,9 @@ pub struct PeerStats {
     pub endpoint: Option<SocketAddr>,
     /// How long ago the last handshake was completed.
     pub last_handshake: Option<Duration>,
-    /// Bytes of inner packets that came from it.
+    /// Bytes of inner packets that came from it; an interface counts WireGuard's own too.
     pub received: u64,
-    /// Bytes of inner packets that went to it.
+    /// Bytes of inner packets that went to it; an interface counts WireGuard's own too.
     pub sent: u64,
 }
 
@@ -117,40 +135,158 @@ pub enum HubError {
     /// There is no enrolment port.
     #[error("the hub was started without an enrolment port")]
     NoEnrolment,
+    /// No interface: the right, the module or the program is missing, or the UDP port is taken.
+    #[error(
+        "no {backend:?} hub on this machine: it needs root, a free UDP port, and the kernel's WireGuard or the program wireguard-go"
+    )]
+    Interface {
+        /// The back end in question.
+        backend: Backend,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// An interface cannot listen on one address alone.
+    #[error(
+        "the system's WireGuard listens on every address: use [::] and the port instead of {0}, or the user-space hub"
+    )]
+    EveryAddress(SocketAddr),
+    /// The list of back ends is empty.
+    #[error("no back end was allowed")]
+    NoBackend,
 }
 
 /// A running hub.
 #[derive(Clone)]
 pub struct Hub {
+    /// Ends the tunnels of devices that enrol, and of all others unless interfaces do.
     shared: Arc<Shared>,
-    /// Ends the hub's task when the last handle goes.
-    _alive: Arc<mpsc::Sender<()>>,
+    #[cfg(feature = "linux")]
+    system: Option<(Arc<System>, Backend)>,
+    /// Ends the hub's tasks when the last handle goes.
+    _alive: Arc<Alive>,
+}
+
+/// Each of the hub's tasks has the other end of one of these.
+struct Alive {
+    _shared: mpsc::Sender<()>,
+    #[cfg(feature = "linux")]
+    _system: Option<mpsc::Sender<()>>,
+}
+
+/// Runs a method of whoever ends the tunnels of registered devices.
+macro_rules! fleet {
+    ($hub:ident, $system:ident => $by_system:expr, $shared:ident => $by_shared:expr) => {{
+        #[cfg(feature = "linux")]
+        if let Some(($system, _)) = &$hub.system {
+            return $by_system;
+        }
+        let $shared = &$hub.shared;
+        $by_shared
+    }};
 }
 
 impl Hub {
-    /// Opens the ports and serves them from now on. Call it inside a tokio runtime.
+    /// Opens the ports of a hub without any right, and serves them from now on. Call it inside a tokio runtime.
     ///
     /// # Errors
     /// [`HubError::Listen`] if a port cannot be opened, [`HubError::UnusableAddress`] for an address that no host can have.
     pub async fn start(config: HubConfig) -> Result<Self, HubError> {
+        Self::start_with(config, &[Backend::UserSpace]).await
+    }
+
+    /// Starts a hub with the first of these back ends that this machine allows.
+    ///
+    /// # Errors
+    /// What the last back end lacked.
+    pub async fn start_with(config: HubConfig, backends: &[Backend]) -> Result<Self, HubError> {
         for address in [config.address, config.guest_address] {
             if !is_host(address) {
                 return Err(HubError::UnusableAddress(address));
             }
         }
-        let shared = Shared::open(&config)?;
-        shared.exchange().locals.add(config.secret, Purpose::Fleet);
+        let mut refused = HubError::NoBackend;
+        for backend in backends {
+            let opened = match backend {
+                Backend::UserSpace => Self::user_space(&config),
+                Backend::Kernel | Backend::WireguardGo => Self::interfaces(&config, *backend).await,
+            };
+            match opened {
+                Ok(hub) => return Ok(hub),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
+    fn user_space(config: &HubConfig) -> Result<Self, HubError> {
+        let shared = Shared::open(config, Ends::Every)?;
+        let first = config.secret.clone();
+        shared.exchange().locals.add(first, Purpose::Fleet);
         let (alive, gone) = mpsc::channel(1);
         tokio::spawn(Arc::clone(&shared).run(gone));
         Ok(Self {
             shared,
-            _alive: Arc::new(alive),
+            #[cfg(feature = "linux")]
+            system: None,
+            _alive: Arc::new(Alive {
+                _shared: alive,
+                #[cfg(feature = "linux")]
+                _system: None,
+            }),
         })
+    }
+
+    #[cfg(feature = "linux")]
+    async fn interfaces(config: &HubConfig, backend: Backend) -> Result<Self, HubError> {
+        let shared = Shared::open(config, Ends::Enrolment)?;
+        let config = config.clone();
+        let opened = tokio::task::spawn_blocking(move || System::open(&config, backend)).await;
+        let system = opened.map_err(|error| HubError::Interface {
+            backend,
+            source: io::Error::other(error),
+        })??;
+        let (alive, gone) = mpsc::channel(1);
+        tokio::spawn(Arc::clone(&shared).run(gone));
+        let (system_alive, gone) = mpsc::channel(1);
+        tokio::spawn(Arc::clone(&system).run(gone));
+        Ok(Self {
+            shared,
+            system: Some((system, backend)),
+            _alive: Arc::new(Alive {
+                _shared: alive,
+                _system: Some(system_alive),
+            }),
+        })
+    }
+
+    #[cfg(not(feature = "linux"))]
+    async fn interfaces(_: &HubConfig, backend: Backend) -> Result<Self, HubError> {
+        Err(HubError::Interface {
+            backend,
+            source: io::ErrorKind::Unsupported.into(),
+        })
+    }
+
+    /// Where the tunnels of registered devices end.
+    pub fn backend(&self) -> Backend {
+        #[cfg(feature = "linux")]
+        if let Some((_, backend)) = &self.system {
+            return *backend;
+        }
+        Backend::UserSpace
     }
 
     /// The UDP address that devices connect to.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.shared.local_address(Door::Fleet)
+        fleet!(self, system => system.local_address(), shared => shared.local_address(Door::Fleet))
+    }
+
+    /// The UDP address that answers to one of the hub's [`keys`](Self::keys): the same for all of them in this process, a port each where they are interfaces.
+    pub fn address_of(&self, key: &PublicKey) -> Option<SocketAddr> {
+        fleet!(self, system => system.address_of(key), shared => {
+            let known = shared.exchange().locals.fleet().any(|known| known == *key);
+            known.then(|| shared.local_address(Door::Fleet).ok()).flatten()
+        })
     }
 
     /// The UDP address that devices enrol at.
@@ -160,47 +296,70 @@ impl Hub {
 
     /// Lets a device in. Nobody else notices.
     pub fn add(&self, peer: Peer) -> Result<(), PeerError> {
-        self.shared
-            .exchange()
-            .add(peer.address, peer.key, peer.preshared)
+        fleet!(self, system => system.add(peer), shared => {
+            shared.exchange().add(peer.address, peer.key, peer.preshared)
+        })
     }
 
     /// Shuts a device out; its connections are reset. Nobody else notices.
     pub fn remove(&self, address: Ipv4Addr) -> Result<(), PeerError> {
-        self.shared.exchange().remove(address)
+        fleet!(self, system => system.remove(address), shared => shared.exchange().remove(address))
     }
 
     /// Accepts a new key of a device beside the one in use. Its first use retires the old one ([`Note::DeviceKeyRetired`]).
     pub fn offer_key(&self, address: Ipv4Addr, key: PublicKey) -> Result<(), PeerError> {
-        self.shared.exchange().offer_key(address, key)
+        fleet!(self, system => system.offer_key(address, key), shared => {
+            shared.exchange().offer_key(address, key)
+        })
     }
 
     /// Accepts a new pre-shared key of a device beside the one in use. Its first use retires the old one ([`Note::PresharedKeyRetired`]).
+    ///
+    /// An interface has one pre-shared key for each device key, so there the two take turns of ten seconds until the new one is used.
     pub fn offer_preshared(
         &self,
         address: Ipv4Addr,
         preshared: PresharedKey,
     ) -> Result<(), PeerError> {
-        self.shared.exchange().offer_preshared(address, preshared)
+        fleet!(self, system => system.offer_preshared(address, preshared), shared => {
+            shared.exchange().offer_preshared(address, preshared)
+        })
     }
 
     /// Answers to one more hub key, so that devices can move to it one by one; [`PeerStats::hub_key`] tells which have.
+    ///
+    /// Where keys are interfaces it answers on any free port, which [`Self::address_of`] tells; [`Self::add_key_at`] chooses one.
     pub fn add_key(&self, secret: SecretKey) -> Result<(), HubError> {
-        if self.shared.exchange().locals.add(secret, Purpose::Fleet) {
-            Ok(())
-        } else {
-            Err(HubError::TooManyKeys)
-        }
+        self.add_key_at(secret, 0)
+    }
+
+    /// As [`Self::add_key`], on this UDP port where each key has its own; in this process all keys share one.
+    pub fn add_key_at(&self, secret: SecretKey, port: u16) -> Result<(), HubError> {
+        // A key in this process answers on the port of the first one.
+        let _ = port;
+        fleet!(self, system => system.add_key(secret, port), shared => {
+            if shared.exchange().locals.add(secret, Purpose::Fleet) {
+                Ok(())
+            } else {
+                Err(HubError::TooManyKeys)
+            }
+        })
     }
 
     /// Stops answering to a hub key, be it the fleet's or a provisioning key's. Returns whether there was one.
     pub fn retire_key(&self, key: &PublicKey) -> bool {
+        #[cfg(feature = "linux")]
+        if let Some((system, _)) = &self.system
+            && system.retire_key(key)
+        {
+            return true;
+        }
         self.shared.exchange().retire_hub_key(key)
     }
 
     /// The hub keys that devices may use.
     pub fn keys(&self) -> Vec<PublicKey> {
-        self.shared.exchange().locals.fleet().collect()
+        fleet!(self, system => system.keys(), shared => shared.exchange().locals.fleet().collect())
     }
 
     /// Lets anyone enrol who holds the provisioning key that `preshared` comes from (see [`enrolment`](crate::enrolment)); `secret` is the hub's key pair for that provisioning key.
@@ -226,9 +385,11 @@ impl Hub {
         }
     }
 
-    /// Accepts connections of devices to a port of the hub.
+    /// Accepts connections of devices to a port of the hub. The buffers are those of a stack in this process; the operating system chooses its own.
     pub fn listen(&self, port: u16, buffers: Buffers) -> Result<Listener, HubError> {
-        self.shared.listen(port, buffers).map(Listener)
+        fleet!(self, system => system.listen(port).map(Listener), shared => {
+            shared.listen(port, buffers).map(Listener)
+        })
     }
 
     /// Accepts connections of guests, which reach this port and no other.
@@ -247,29 +408,39 @@ impl Hub {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] for an unknown device, [`io::ErrorKind::ConnectionRefused`] when the device has nobody on that port, [`io::ErrorKind::QuotaExceeded`] with too many connections open.
     pub async fn dial(&self, device: Ipv4Addr, port: u16, buffers: Buffers) -> io::Result<Stream> {
-        let stream = self.shared.connect(device, port, buffers)?;
-        stream.connected().await?;
-        Ok(stream)
+        fleet!(self, system => system.dial(device, port).await, shared => {
+            let stream = shared.connect(device, port, buffers)?;
+            stream.connected().await?;
+            Ok(Stream::of_stack(stream))
+        })
     }
 
-    /// What is known of one device's tunnel.
+    /// What is known of one device's tunnel. What an interface knows is some seconds old.
     pub fn peer(&self, address: Ipv4Addr) -> Option<PeerStats> {
-        self.shared.stats(address)
+        fleet!(self, system => system.stats(address), shared => shared.stats(address))
     }
 
-    /// What is known of every device's tunnel.
+    /// What is known of every device's tunnel. What an interface knows is some seconds old.
     pub fn peers(&self) -> Vec<PeerStats> {
-        self.shared.all_stats()
+        fleet!(self, system => system.all_stats(), shared => shared.all_stats())
     }
 
-    /// What was dropped, and why.
+    /// What was dropped, and why. An interface drops what is no message of its own without counting it.
     pub fn counters(&self) -> Counters {
-        self.shared.exchange().counters
+        let counters = self.shared.exchange().counters;
+        #[cfg(feature = "linux")]
+        if let Some((system, _)) = &self.system {
+            return Counters {
+                spoofed: counters.spoofed + system.spoofed(),
+                ..counters
+            };
+        }
+        counters
     }
 
     /// What happens from now on; the fleet stores which keys were retired.
     pub fn notes(&self) -> broadcast::Receiver<Note> {
-        self.shared.notes()
+        fleet!(self, system => system.notes(), shared => shared.notes())
     }
 }
 
@@ -281,7 +452,7 @@ impl std::fmt::Debug for Hub {
 
 /// Connections of devices to one port of the hub. Dropping it closes the port.
 #[derive(Debug)]
-pub struct Listener(shared::Acceptor<Ipv4Addr>);
+pub struct Listener(Acceptor<Ipv4Addr>);
 
 impl Listener {
     /// The next connection, and the tunnel address of the device that made it: the address is proved by the device's key.
@@ -303,7 +474,7 @@ pub struct Guest {
 
 /// Connections of guests to the registration port. Dropping it closes the port.
 #[derive(Debug)]
-pub struct GuestListener(shared::Acceptor<Guest>);
+pub struct GuestListener(Acceptor<Guest>);
 
 impl GuestListener {
     /// The next connection, and who made it. `None` when the hub has stopped.

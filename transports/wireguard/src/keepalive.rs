@@ -49,6 +49,8 @@ pub(crate) struct Learner {
     running: Option<(Probe, Ticks)>,
     not_before: Ticks,
     strikes: Option<(u8, Ticks)>,
+    /// An echo came at least once.
+    answered: bool,
 }
 
 impl Learner {
@@ -60,7 +62,13 @@ impl Learner {
             running: None,
             not_before: pause(now),
             strikes: None,
+            answered: false,
         }
+    }
+
+    /// The hub is one that answers, so it says by itself when it does not know the device.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered
     }
 
     /// Seconds between keep-alives: a tenth less than what is known to work.
@@ -103,6 +111,7 @@ impl Learner {
         let Some((probe, started)) = self.running.filter(|(probe, _)| probe.nonce == nonce) else {
             return;
         };
+        self.answered = true;
         // An echo before its time says nothing about the silence that was asked for.
         let silent_s = now.since(started) / 1_000_000_000;
         if silent_s + u64::from(LATE_S) >= u64::from(probe.after_s) {
@@ -141,6 +150,7 @@ impl Learner {
             .filter(|(_, last)| now.since(*last) < STRIKES_WITHIN_NS);
         let shorter = Self {
             fails_s: self.fails_s.filter(|fails| *fails <= SAFE_S),
+            answered: self.answered,
             ..Self::new(now)
         };
         *self = shorter;
@@ -157,7 +167,10 @@ impl Learner {
 
     /// The device is in another network: nothing is known.
     pub(crate) fn moved(&mut self, now: Ticks) {
-        *self = Self::new(now);
+        *self = Self {
+            answered: self.answered,
+            ..Self::new(now)
+        };
     }
 
     /// When [`Self::overdue`] or [`Self::start`] has something to say.

@@ -11,8 +11,12 @@ pub mod enrolment;
 mod entropy;
 #[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(feature = "linux")]
+mod interface;
 mod keepalive;
 mod keys;
+#[cfg(feature = "linux")]
+mod life;
 pub mod limits;
 pub mod link;
 mod ping;
@@ -20,6 +24,8 @@ mod ping;
 mod socket;
 #[cfg(feature = "stack")]
 mod stack;
+#[cfg(feature = "stack")]
+mod stream;
 
 pub use clock::{RESERVE_S, TimeFloor};
 pub use engine::{EntropyError, EntropySource, Now, Ticks, UnusableKey};
@@ -29,4 +35,6 @@ pub use keys::{MalformedKey, PresharedKey, PublicKey, SecretKey};
 #[cfg(feature = "linux")]
 pub mod tunnel;
 #[cfg(feature = "stack")]
-pub use stack::{Buffers, Stream};
+pub use stack::Buffers;
+#[cfg(feature = "stack")]
+pub use stream::Stream;

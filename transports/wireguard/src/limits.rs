@@ -32,3 +32,6 @@ pub const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Seconds of the longest silence that a device may ask the hub to break; no NAT worth learning about needs more.
 pub const LONGEST_PROBE_S: u16 = 600;
+
+/// Keys of a hub whose tunnels are interfaces: its own, the one that replaces it, and room for one that nobody retired.
+pub const HUB_INTERFACES: usize = 3;

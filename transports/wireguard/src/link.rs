@@ -30,6 +30,9 @@ const LONGEST_PAUSE_NS: u64 = 600 * SECOND;
 /// How long nothing authenticated may come before the tunnel is tested with a handshake.
 const RECHECK_NS: u64 = 3600 * SECOND;
 
+/// The same for a hub that answers no keep-alives: nothing else shows that it has started anew.
+const RECHECK_MUTE_NS: u64 = 600 * SECOND;
+
 /// The least time between two handshakes that unauthenticated datagrams cause.
 const RENEW_NS: u64 = 30 * SECOND;
 
@@ -232,7 +235,7 @@ impl Link {
         let recheck = self
             .handshake_at
             .is_none()
-            .then(|| self.heard.add_nanos(RECHECK_NS));
+            .then(|| self.heard.add_nanos(self.recheck_ns()));
         let all = [
             self.engine.next_wake(),
             self.handshake_at,
@@ -312,7 +315,7 @@ impl Link {
         buffer: &mut [u8],
         chance: &mut dyn EntropySource,
     ) -> Option<usize> {
-        if now.ticks.since(self.heard) >= RECHECK_NS && self.handshake_at.is_none() {
+        if now.ticks.since(self.heard) >= self.recheck_ns() && self.handshake_at.is_none() {
             self.heard = now.ticks;
             self.handshake_at = Some(now.ticks);
         }
@@ -399,6 +402,13 @@ impl Link {
             KeepAlive::Learned => Some(self.learner.interval_s()),
             KeepAlive::Every(seconds) => Some(seconds.max(1)),
             KeepAlive::Off => None,
+        }
+    }
+
+    fn recheck_ns(&self) -> u64 {
+        match self.keep_alive {
+            KeepAlive::Learned if !self.learner.is_answered() => RECHECK_MUTE_NS,
+            KeepAlive::Learned | KeepAlive::Every(_) | KeepAlive::Off => RECHECK_NS,
         }
     }
 

@@ -17,7 +17,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint, IpProtocol, Ipv4Packet, TcpPacket};
 
 use self::nic::Nic;
-pub use self::stream::Stream;
+pub(crate) use self::stream::Stream;
 pub(crate) use self::stream::{Owner, StreamId};
 use crate::engine::Ticks;
 use crate::limits;

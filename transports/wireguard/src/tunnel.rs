@@ -4,7 +4,7 @@
 //! [`Tunnel::dial`] and [`Tunnel::listen`] work alike on all of them.
 
 mod in_process;
-mod stream;
+mod listener;
 mod system;
 
 use std::io;
@@ -15,9 +15,12 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use self::in_process::InProcess;
-pub use self::stream::{TunnelListener, TunnelStream};
+pub use self::listener::TunnelListener;
 use self::system::System;
+pub use crate::Stream as TunnelStream;
+use crate::Stream;
 use crate::engine::{UnusableKey, engine};
+use crate::life::Life;
 pub use crate::link::{KeepAlive, KeySet, LinkNote};
 use crate::stack::{Buffers, is_host};
 
@@ -172,13 +175,13 @@ impl Tunnel {
     ///
     /// # Errors
     /// [`io::ErrorKind::ConnectionRefused`] when nobody listens there, [`io::ErrorKind::QuotaExceeded`] with too many connections open.
-    pub async fn dial(&self, port: u16, buffers: Buffers) -> io::Result<TunnelStream> {
+    pub async fn dial(&self, port: u16, buffers: Buffers) -> io::Result<Stream> {
         match &self.carrier {
-            Carrier::InProcess(tunnel) => tunnel
-                .dial(port, buffers)
-                .await
-                .map(TunnelStream::in_process),
-            Carrier::System(tunnel, _) => tunnel.dial(port).await.map(TunnelStream::system),
+            Carrier::InProcess(tunnel) => tunnel.dial(port, buffers).await.map(Stream::of_stack),
+            Carrier::System(tunnel, _) => {
+                let stream = tunnel.dial(port).await?;
+                Ok(Stream::of_system(stream, Life::default()))
+            }
         }
     }
 

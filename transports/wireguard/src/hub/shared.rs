@@ -9,17 +9,25 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, broadcast, mpsc};
 
+use super::acceptor::{Acceptor, Queue};
 use super::exchange::{Exchange, canonical};
 use super::peer::Peer;
 use super::{Door, Guest, HubConfig, HubError, Note, Outlet, PeerStats};
+use crate::Stream;
 use crate::engine::Now;
 use crate::entropy::Os;
 use crate::limits;
 use crate::socket::{Clock, bind, send};
-use crate::stack::{Buffers, Owner, Refused, Stack, Stream, StreamId};
+use crate::stack::{self, Buffers, Owner, Refused, Stack, StreamId};
 
-/// One end of a listener's queue.
-type Queue<T> = mpsc::Sender<(Stream, T)>;
+/// Which tunnels end in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// All of them.
+    Every,
+    /// Those of devices that enrol; the others are interfaces of the system.
+    Enrolment,
+}
 
 pub(super) struct Shared {
     me: Weak<Shared>,
@@ -54,14 +62,14 @@ impl std::ops::DerefMut for Locked<'_> {
 }
 
 struct Sockets {
-    fleet: UdpSocket,
+    fleet: Option<UdpSocket>,
     enrolment: Option<UdpSocket>,
 }
 
 impl Sockets {
     fn door(&self, door: Door) -> Option<&UdpSocket> {
         match door {
-            Door::Fleet => Some(&self.fleet),
+            Door::Fleet => self.fleet.as_ref(),
             Door::Enrolment => self.enrolment.as_ref(),
         }
     }
@@ -97,9 +105,13 @@ impl Outlet for Wire<'_> {
 }
 
 impl Shared {
-    pub(super) fn open(config: &HubConfig) -> Result<Arc<Self>, HubError> {
+    /// Opens the ports; the one for devices that are registered only if their tunnels end here.
+    pub(super) fn open(config: &HubConfig, ends_here: Ends) -> Result<Arc<Self>, HubError> {
         let open = |address| bind(address).map_err(|source| HubError::Listen { address, source });
-        let fleet = open(config.listen)?;
+        let fleet = match ends_here {
+            Ends::Every => Some(open(config.listen)?),
+            Ends::Enrolment => None,
+        };
         let enrolment = config.enrolment.map(open).transpose()?;
         let state = State {
             exchange: Exchange::new(config.address, config.guest_address, Box::new(Os)),
@@ -212,7 +224,7 @@ impl Shared {
             let Some(owner) = self.me.upgrade() else {
                 continue;
             };
-            let stream = Stream::new(owner, arrival.stream);
+            let stream = Stream::of_stack(stack::Stream::new(owner, arrival.stream));
             let guest = state.exchange.guests.keys(arrival.peer);
             let refused = match (
                 guest,
@@ -263,12 +275,10 @@ impl Shared {
         let (queue, arrivals) = mpsc::channel(limits::BACKLOG);
         state.listeners.insert(port, queue);
         state.exchange.ports.insert(port, buffers);
-        Ok(Acceptor {
-            arrivals,
-            close: self.closer(move |state| {
-                state.exchange.ports.remove(&port);
-            }),
-        })
+        let close = self.closer(move |state| {
+            state.exchange.ports.remove(&port);
+        });
+        Ok(Acceptor::new(arrivals, close))
     }
 
     pub(super) fn listen_for_guests(
@@ -287,21 +297,22 @@ impl Shared {
         let (queue, arrivals) = mpsc::channel(limits::BACKLOG);
         state.guest_listeners.insert(port, queue);
         state.exchange.guest_ports.insert(port, buffers);
-        Ok(Acceptor {
-            arrivals,
-            close: self.closer(move |state| {
-                state.exchange.guest_ports.remove(&port);
-            }),
-        })
+        let close = self.closer(move |state| {
+            state.exchange.guest_ports.remove(&port);
+        });
+        Ok(Acceptor::new(arrivals, close))
     }
 
-    fn closer(&self, close: impl FnOnce(&mut State) + Send + Sync + 'static) -> Option<Close> {
+    fn closer(
+        &self,
+        close: impl FnOnce(&mut State) + Send + Sync + 'static,
+    ) -> impl FnOnce() + Send + Sync + 'static {
         let me = Weak::clone(&self.me);
-        Some(Box::new(move || {
+        move || {
             if let Some(shared) = me.upgrade() {
                 close(&mut shared.lock());
             }
-        }))
+        }
     }
 
     pub(super) fn connect(
@@ -309,7 +320,7 @@ impl Shared {
         device: Ipv4Addr,
         port: u16,
         buffers: Buffers,
-    ) -> io::Result<Stream> {
+    ) -> io::Result<stack::Stream> {
         let owner: Arc<dyn Owner> = self.me.upgrade().ok_or(io::ErrorKind::NotConnected)?;
         let now = self.clock.now();
         let mut outcome = Err(io::ErrorKind::NotFound.into());
@@ -330,7 +341,7 @@ impl Shared {
                 });
             exchange.settle(now, id, wire);
         });
-        outcome.map(|id| Stream::new(owner, id))
+        outcome.map(|id| stack::Stream::new(owner, id))
     }
 
     pub(super) fn stats(&self, address: Ipv4Addr) -> Option<PeerStats> {
@@ -407,33 +418,5 @@ fn stats(now: Now, peer: &Peer) -> PeerStats {
         last_handshake: last.map(|at| std::time::Duration::from_nanos(now.ticks.since(at))),
         received: peer.received,
         sent: peer.sent,
-    }
-}
-
-type Close = Box<dyn FnOnce() + Send + Sync>;
-
-/// A listener's end of its queue; closes the port when dropped.
-pub(super) struct Acceptor<T> {
-    arrivals: mpsc::Receiver<(Stream, T)>,
-    close: Option<Close>,
-}
-
-impl<T> Acceptor<T> {
-    pub(super) async fn next(&mut self) -> Option<(Stream, T)> {
-        self.arrivals.recv().await
-    }
-}
-
-impl<T> std::fmt::Debug for Acceptor<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Acceptor")
-    }
-}
-
-impl<T> Drop for Acceptor<T> {
-    fn drop(&mut self) {
-        if let Some(close) = self.close.take() {
-            close();
-        }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct StreamId {
 ///
 /// Dropping it closes it in order: what was written is still delivered.
 /// When the peer is removed the connection ends with [`io::ErrorKind::ConnectionReset`].
-pub struct Stream {
+pub(crate) struct Stream {
     owner: Arc<dyn Owner>,
     id: StreamId,
 }
@@ -53,7 +53,7 @@ impl Stream {
     }
 
     /// Resets the connection instead of closing it in order.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         // Dropping it then releases a socket that is closed already.
         self.owner
             .with_stack(self.id, &mut |stack| stack.socket(self.id.socket).abort());

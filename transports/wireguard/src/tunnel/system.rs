@@ -3,39 +3,30 @@
 //! The interface carries one address and one route, to the hub, and goes away with the tunnel.
 //! Its name belongs to the device's tunnel address; one that a killed process left behind is recognised by its key and replaced, anyone else's is left alone.
 
-mod address;
+mod carrier;
 mod name;
+mod trial;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use gotatun::device::uapi::UapiServer;
-use gotatun::device::{DefaultDeviceTransports, DeviceBuilder};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{broadcast, mpsc};
-use wireguard_control::{
-    Device, DeviceUpdate, InterfaceName, Key, KeyPair, PeerConfigBuilder, PeerInfo,
-};
+use wireguard_control::{DeviceUpdate, KeyPair, PeerConfigBuilder};
 
+use self::carrier::Interface;
+use self::trial::{State, Trial};
 use super::{Backend, KeepAlive, KeySet, LinkNote, TunnelConfig, TunnelStats};
 use crate::engine::{UnusableKey, engine};
+use crate::interface::control::{age, key};
 use crate::keepalive::SAFE_S;
-use crate::limits;
-
-/// How long new keys may take to work before the old ones are used again.
-const TRIAL: Duration = Duration::from_secs(16);
-
-/// How long after the old keys worked the new ones are tried again.
-const RETRY: Duration = Duration::from_secs(600);
+use crate::{interface, limits};
 
 /// How often the interface is looked at, in a trial of keys and otherwise.
 const LOOK: Duration = Duration::from_secs(1);
 const SELDOM: Duration = Duration::from_secs(10);
-
-/// An initiator that is kept alive does a handshake every two minutes and tries for one and a half before it gives up.
-const SILENT: Duration = Duration::from_secs(215);
 
 /// A tunnel that is an interface.
 pub(super) struct System {
@@ -54,64 +45,22 @@ struct Shared {
     kick: tokio::sync::Notify,
 }
 
-struct State {
-    current: KeySet,
-    pending: Option<KeySet>,
-    hub: SocketAddr,
-    trial: Trial,
-    reachable: Option<bool>,
-    /// The interface has the keys and the address that it is to have; applying them forgets earlier handshakes.
-    applied: bool,
-    /// What the interface said last.
-    seen: Option<PeerInfo>,
-}
-
-/// Which keys the interface has.
-#[derive(Clone, Copy)]
-enum Trial {
-    /// The pending ones, since then.
-    Pending(Instant),
-    /// The current ones, since then.
-    Current(Instant),
-}
-
-/// Deletes the interface when it goes.
-struct Interface {
-    name: InterfaceName,
-    control: wireguard_control::Backend,
-    /// The user-space tunnel; it ends when this is dropped.
-    userspace: Mutex<Option<gotatun::device::Device<DefaultDeviceTransports>>>,
-}
-
 impl System {
     /// # Errors
     /// What the operating system says when it lacks the right, the module or the device.
     pub(super) async fn open(config: &TunnelConfig, backend: Backend) -> io::Result<Self> {
         let name = name::free(config).await?;
         let interface = match backend {
-            Backend::Kernel => Interface {
-                name,
-                control: wireguard_control::Backend::Kernel,
-                userspace: Mutex::new(None),
-            },
-            Backend::Tun => userspace(name).await?,
+            Backend::Kernel => Interface::kernel(name),
+            Backend::Tun => Interface::userspace(name).await?,
             Backend::InProcess => return Err(io::ErrorKind::Unsupported.into()),
         };
-        let now = Instant::now();
-        let trial = if config.pending.is_some() {
-            Trial::Pending(now)
-        } else {
-            Trial::Current(now)
-        };
-        let state = State {
-            current: config.keys.clone(),
-            pending: config.pending.clone(),
-            hub: config.hub,
-            trial,
-            reachable: None,
-            applied: false,
-            seen: None,
-        };
+        let state = State::new(
+            config.keys.clone(),
+            config.pending.clone(),
+            config.hub,
+            Instant::now(),
+        );
         let shared = Arc::new(Shared {
             interface,
             hub_address: config.hub_address,
@@ -216,7 +165,7 @@ impl Shared {
     /// Keys first, so that nothing is sent before they are there.
     fn raise(&self) -> io::Result<()> {
         self.apply()?;
-        address::raise(
+        interface::raise(
             &self.interface.name.as_str_lossy(),
             self.address,
             self.hub_address,
@@ -326,192 +275,10 @@ impl Shared {
     }
 }
 
-impl State {
-    /// Nothing changes soon.
-    fn settled(&self) -> bool {
-        self.pending.is_none() && self.reachable == Some(true)
-    }
-
-    /// What the age of the last handshake with the present keys means. Returns whether the interface needs other keys.
-    fn judge(&mut self, last: Option<Duration>, now: Instant, notes: &mut Vec<LinkNote>) -> bool {
-        let since = match self.trial {
-            Trial::Pending(since) | Trial::Current(since) => now.saturating_duration_since(since),
-        };
-        let works = last.is_some_and(|age| age < SILENT);
-        let reachable = works || self.reachable == Some(true) && since < SILENT;
-        if (works || since >= SILENT) && self.reachable != Some(reachable) {
-            self.reachable = Some(reachable);
-            notes.push(if reachable {
-                LinkNote::Reachable
-            } else {
-                LinkNote::Unreachable
-            });
-        }
-        match (self.trial, works) {
-            (Trial::Pending(_), true) => {
-                self.trial = Trial::Current(now);
-                if let Some(keys) = self.pending.take() {
-                    self.current = keys;
-                    notes.push(LinkNote::KeysConfirmed);
-                }
-                false
-            }
-            (Trial::Pending(_), false) if since >= TRIAL => {
-                self.trial = Trial::Current(now);
-                true
-            }
-            (Trial::Current(_), works)
-                if self.pending.is_some() && since >= if works { RETRY } else { TRIAL } =>
-            {
-                self.trial = Trial::Pending(now);
-                true
-            }
-            (Trial::Pending(_) | Trial::Current(_), true | false) => false,
-        }
-    }
-}
-
-impl Interface {
-    fn peer(&self) -> Option<PeerInfo> {
-        let mut device = Device::get(&self.name, self.control).ok()?;
-        device.peers.pop()
-    }
-}
-
-impl Drop for Interface {
-    fn drop(&mut self) {
-        match self.userspace.get_mut().ok().and_then(Option::take) {
-            // It stops in the background, and answers no more; its interface and its socket go at once.
-            Some(device) => {
-                drop(device);
-                let _ = address::delete(&self.name.as_str_lossy());
-                name::remove_socket(&self.name);
-            }
-            None => {
-                if let Ok(device) = Device::get(&self.name, self.control) {
-                    // If it cannot be deleted now, the next start of this device does it.
-                    let _ = device.delete();
-                }
-            }
-        }
-    }
-}
-
-async fn userspace(name: InterfaceName) -> io::Result<Interface> {
-    let text = name.as_str_lossy().into_owned();
-    let control = UapiServer::default_unix_socket(&text, None, None).map_err(io::Error::other)?;
-    let device = DeviceBuilder::new()
-        .with_uapi(control)
-        .with_default_udp()
-        .udp_recv_buffer_size(limits::SOCKET_BUFFER)
-        .udp_send_buffer_size(limits::SOCKET_BUFFER)
-        .create_tun(&text)
-        .map_err(io::Error::other)?
-        .build()
-        .await
-        .map_err(io::Error::other)?;
-    Ok(Interface {
-        name,
-        control: wireguard_control::Backend::Userspace,
-        userspace: Mutex::new(Some(device)),
-    })
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(io::Error::other)?
-}
-
-fn key(bytes: &[u8; 32]) -> io::Result<Key> {
-    Key::from_hex(&hex(bytes)).map_err(|_| io::ErrorKind::InvalidInput.into())
-}
-
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn age(at: SystemTime) -> Option<Duration> {
-    (at != SystemTime::UNIX_EPOCH).then(|| SystemTime::now().duration_since(at).unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::keys::{PresharedKey, SecretKey};
-
-    fn keys(n: u8) -> KeySet {
-        let hub = SecretKey([9; 32]).public();
-        KeySet {
-            secret: SecretKey([n; 32]),
-            hub,
-            preshared: PresharedKey::default(),
-        }
-    }
-
-    fn state(now: Instant, pending: Option<KeySet>) -> State {
-        let trial = if pending.is_some() {
-            Trial::Pending(now)
-        } else {
-            Trial::Current(now)
-        };
-        let hub = (Ipv4Addr::LOCALHOST, 1).into();
-        State {
-            current: keys(1),
-            pending,
-            hub,
-            trial,
-            reachable: None,
-            applied: true,
-            seen: None,
-        }
-    }
-
-    #[test]
-    fn a_handshake_confirms_the_pending_keys() {
-        let now = Instant::now();
-        let mut state = state(now, Some(keys(2)));
-        let mut notes = Vec::new();
-        assert!(!state.judge(None, now + LOOK, &mut notes) && notes.is_empty());
-        assert!(!state.judge(Some(Duration::ZERO), now + 2 * LOOK, &mut notes));
-        assert_eq!(notes, [LinkNote::Reachable, LinkNote::KeysConfirmed]);
-        assert_eq!((&state.current, &state.pending), (&keys(2), &None));
-    }
-
-    #[test]
-    fn keys_that_do_not_work_take_turns_with_the_old_ones() {
-        let now = Instant::now();
-        let mut state = state(now, Some(keys(2)));
-        let mut notes = Vec::new();
-        assert!(!state.judge(None, now + TRIAL / 2, &mut notes));
-        assert!(
-            state.judge(None, now + TRIAL, &mut notes),
-            "the old keys get their turn"
-        );
-        assert!(
-            !state.judge(Some(Duration::ZERO), now + TRIAL * 3, &mut notes),
-            "and are kept while they work"
-        );
-        assert!(
-            state.judge(Some(Duration::ZERO), now + TRIAL + RETRY, &mut notes),
-            "for a while"
-        );
-        assert_eq!(notes, [LinkNote::Reachable]);
-        assert_eq!((&state.current, &state.pending), (&keys(1), &Some(keys(2))));
-    }
-
-    #[test]
-    fn a_hub_that_does_not_answer_is_noted_once() {
-        let now = Instant::now();
-        let mut state = state(now, None);
-        let mut notes = Vec::new();
-        state.judge(Some(Duration::ZERO), now + LOOK, &mut notes);
-        state.judge(Some(SILENT / 2), now + SILENT / 2, &mut notes);
-        assert_eq!(notes, [LinkNote::Reachable]);
-        state.judge(Some(SILENT), now + SILENT * 2, &mut notes);
-        state.judge(Some(SILENT * 2), now + SILENT * 3, &mut notes);
-        assert_eq!(notes, [LinkNote::Reachable, LinkNote::Unreachable]);
-    }
 }

@@ -25,6 +25,9 @@ pub enum PeerError {
     /// The key is the hub's own or no point of the curve that a handshake could use.
     #[error("the device's public key is unusable")]
     UnusableKey,
+    /// The interface did not take the change. It is tried again by itself, but for a device that was to be added.
+    #[error("the system's WireGuard did not take the change")]
+    Refused,
 }
 
 impl Exchange {

@@ -79,6 +79,29 @@ fn a_hub_that_starts_anew_is_noticed_after_one_interval() {
     let device = world.device(1);
     world.devices[device].nat = Some(behind(600));
     world.run(3 * 3600);
+    start_the_hub_anew(&mut world, device);
+    assert!(world.run_until(300, |world| world.is_up(device)));
+    assert!(world.reach(device, 30).is_some());
+}
+
+#[test]
+fn a_mute_hub_that_starts_anew_is_noticed_after_ten_minutes() {
+    let mut world = World::new(6);
+    world.mute = true;
+    let device = world.device(1);
+    world.devices[device].nat = Some(behind(60));
+    world.run(3 * 3600);
+    assert_eq!(world.devices[device].link.stats().keep_alive_s, 25);
+    let before = world.devices[device].bytes;
+    world.run(24 * 3600);
+    let day = world.devices[device].bytes - before;
+    assert!(day < 200_000, "{day} bytes a day");
+    start_the_hub_anew(&mut world, device);
+    assert!(world.run_until(601, |world| world.is_up(device)));
+    assert!(world.reach(device, 30).is_some());
+}
+
+fn start_the_hub_anew(world: &mut World, device: usize) {
     let known = keys(1);
     world.hub = World::new(5).hub;
     world
@@ -89,6 +112,4 @@ fn a_hub_that_starts_anew_is_noticed_after_one_interval() {
             known.preshared.clone(),
         )
         .unwrap();
-    assert!(world.run_until(300, |world| world.is_up(device)));
-    assert!(world.reach(device, 30).is_some());
 }

@@ -1,11 +1,11 @@
 //! The interface's name: one that nobody else has, and that is found again after a crash.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 use wireguard_control::{Backend, Device, InterfaceName};
 
 use super::TunnelConfig;
+use crate::interface::control::sockets;
 
 /// Names tried: the first is the device's own.
 const NAMES: [&str; 4] = ["", "b", "c", "d"];
@@ -20,7 +20,8 @@ pub(super) async fn free(config: &TunnelConfig) -> io::Result<InterfaceName> {
             let text = format!("lship{address:08x}{suffix}");
             let name: InterfaceName = text.parse().map_err(io::Error::from)?;
             clear(&name, &ours);
-            if super::address::index(&text).is_err() && sockets(&text).all(|path| !path.exists()) {
+            if crate::interface::index(&text).is_err() && sockets(&text).all(|path| !path.exists())
+            {
                 return Ok(name);
             }
         }
@@ -51,18 +52,4 @@ fn clear(name: &InterfaceName, ours: &[[u8; 32]]) {
             let _ = std::fs::remove_file(path);
         }
     }
-}
-
-pub(super) fn remove_socket(name: &InterfaceName) {
-    for path in sockets(&name.as_str_lossy()) {
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-/// Where user-space tunnels put their control sockets; all network namespaces share these folders.
-fn sockets(name: &str) -> impl Iterator<Item = PathBuf> {
-    let file = format!("{name}.sock");
-    ["/var/run/wireguard", "/run/wireguard"]
-        .into_iter()
-        .map(move |folder| Path::new(folder).join(&file))
 }

@@ -1,0 +1,75 @@
+//! The interface that carries the packets: the kernel's, or one on a TUN device that a tunnel in this process serves.
+
+use std::io;
+use std::sync::Mutex;
+
+use gotatun::device::uapi::UapiServer;
+use gotatun::device::{DefaultDeviceTransports, DeviceBuilder};
+use wireguard_control::{Device, InterfaceName, PeerInfo};
+
+use crate::interface::control::remove_socket;
+use crate::{interface, limits};
+
+/// Deletes the interface when it goes.
+pub(super) struct Interface {
+    pub(super) name: InterfaceName,
+    pub(super) control: wireguard_control::Backend,
+    /// The user-space tunnel; it ends when this is dropped.
+    userspace: Mutex<Option<gotatun::device::Device<DefaultDeviceTransports>>>,
+}
+
+impl Interface {
+    /// The kernel makes it with its first keys.
+    pub(super) fn kernel(name: InterfaceName) -> Self {
+        Self {
+            name,
+            control: wireguard_control::Backend::Kernel,
+            userspace: Mutex::new(None),
+        }
+    }
+
+    pub(super) async fn userspace(name: InterfaceName) -> io::Result<Self> {
+        let text = name.as_str_lossy().into_owned();
+        let control =
+            UapiServer::default_unix_socket(&text, None, None).map_err(io::Error::other)?;
+        let device = DeviceBuilder::new()
+            .with_uapi(control)
+            .with_default_udp()
+            .udp_recv_buffer_size(limits::SOCKET_BUFFER)
+            .udp_send_buffer_size(limits::SOCKET_BUFFER)
+            .create_tun(&text)
+            .map_err(io::Error::other)?
+            .build()
+            .await
+            .map_err(io::Error::other)?;
+        Ok(Self {
+            name,
+            control: wireguard_control::Backend::Userspace,
+            userspace: Mutex::new(Some(device)),
+        })
+    }
+
+    pub(super) fn peer(&self) -> Option<PeerInfo> {
+        let mut device = Device::get(&self.name, self.control).ok()?;
+        device.peers.pop()
+    }
+}
+
+impl Drop for Interface {
+    fn drop(&mut self) {
+        match self.userspace.get_mut().ok().and_then(Option::take) {
+            // It stops in the background, and answers no more; its interface and its socket go at once.
+            Some(device) => {
+                drop(device);
+                let _ = interface::delete(&self.name.as_str_lossy());
+                remove_socket(&self.name);
+            }
+            None => {
+                if let Ok(device) = Device::get(&self.name, self.control) {
+                    // If it cannot be deleted now, the next start of this device does it.
+                    let _ = device.delete();
+                }
+            }
+        }
+    }
+}
