@@ -12,6 +12,7 @@ mod counters;
 mod enrolment;
 mod exchange;
 mod guard;
+mod listener;
 mod locals;
 mod note;
 mod path;
@@ -21,22 +22,23 @@ mod shared;
 mod simulation;
 #[cfg(feature = "linux")]
 mod system;
+mod terms;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 
-use self::acceptor::Acceptor;
 pub use self::counters::Counters;
 pub use self::exchange::PeerError;
+pub use self::listener::{Guest, GuestListener, Listener};
 use self::locals::Purpose;
 pub use self::note::Note;
 use self::shared::{Ends, Shared};
 #[cfg(feature = "linux")]
 use self::system::System;
+pub use self::terms::{Backend, HubConfig, HubError, Peer, PeerStats};
 use crate::Stream;
 use crate::keys::{PresharedKey, PublicKey, SecretKey};
 use crate::stack::{Buffers, is_host};
@@ -51,108 +53,6 @@ pub(crate) enum Door {
 /// Where datagrams go.
 pub(crate) trait Outlet {
     fn send(&mut self, door: Door, to: SocketAddr, datagram: &[u8]);
-}
-
-/// Where the tunnels of registered devices end. Those of devices that enrol end in this process always: an interface takes no unknown keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
-    /// In this process, which needs no right at all: each device has a small TCP/IP stack of its own.
-    UserSpace,
-    /// In the kernel's WireGuard, in a network namespace of the hub's own: needs root, the feature `linux` and the module.
-    Kernel,
-    /// The same with the program `wireguard-go` and TUN devices in the place of the module.
-    WireguardGo,
-}
-
-/// What a hub needs to start.
-#[derive(Debug, Clone)]
-pub struct HubConfig {
-    /// The hub's key; more can be [added](Hub::add_key) to rotate it.
-    pub secret: SecretKey,
-    /// The UDP address for devices that are registered. `[::]` takes IPv4 too. An interface listens on every address, so only a port can be chosen there.
-    pub listen: SocketAddr,
-    /// The UDP address for devices that enrol; `None` if none do.
-    pub enrolment: Option<SocketAddr>,
-    /// The hub's own address inside every tunnel.
-    pub address: Ipv4Addr,
-    /// The address that a device has inside its enrolment tunnel; all have the same, and do not see each other.
-    pub guest_address: Ipv4Addr,
-}
-
-/// A device that may connect.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// Its address inside the tunnel: its name, here.
-    pub address: Ipv4Addr,
-    /// Its public key.
-    pub key: PublicKey,
-    /// The pre-shared key; the default is none.
-    pub preshared: PresharedKey,
-}
-
-/// What is known of a device's tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerStats {
-    /// Its address inside the tunnel.
-    pub address: Ipv4Addr,
-    /// The key it uses.
-    pub key: PublicKey,
-    /// The key it was offered and has not used yet.
-    pub offered_key: Option<PublicKey>,
-    /// The hub key it used last.
-    pub hub_key: Option<PublicKey>,
-    /// Where its last authenticated packet came from.
-    pub endpoint: Option<SocketAddr>,
-    /// How long ago the last handshake was completed.
-    pub last_handshake: Option<Duration>,
-    /// Bytes of inner packets that came from it; an interface counts WireGuard's own too.
-    pub received: u64,
-    /// Bytes of inner packets that went to it; an interface counts WireGuard's own too.
-    pub sent: u64,
-}
-
-/// Why the hub cannot do what was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HubError {
-    /// A UDP port could not be opened.
-    #[error("cannot listen on udp {address}")]
-    Listen {
-        /// The address in question.
-        address: SocketAddr,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// The port has a listener already.
-    #[error("tunnel port {0} has a listener already")]
-    PortTaken(u16),
-    /// [`limits::HUB_KEYS`](crate::limits::HUB_KEYS) are in use.
-    #[error("the hub has as many keys as it can hold")]
-    TooManyKeys,
-    /// An address inside the tunnel is no host's.
-    #[error("{0} cannot be a host's address inside the tunnel")]
-    UnusableAddress(Ipv4Addr),
-    /// There is no enrolment port.
-    #[error("the hub was started without an enrolment port")]
-    NoEnrolment,
-    /// No interface: the right, the module or the program is missing, or the UDP port is taken.
-    #[error(
-        "no {backend:?} hub on this machine: it needs root, a free UDP port, and the kernel's WireGuard or the program wireguard-go"
-    )]
-    Interface {
-        /// The back end in question.
-        backend: Backend,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// An interface cannot listen on one address alone.
-    #[error(
-        "the system's WireGuard listens on every address: use [::] and the port instead of {0}, or the user-space hub"
-    )]
-    EveryAddress(SocketAddr),
-    /// The list of back ends is empty.
-    #[error("no back end was allowed")]
-    NoBackend,
 }
 
 /// A running hub.
@@ -447,38 +347,5 @@ impl Hub {
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Hub")
-    }
-}
-
-/// Connections of devices to one port of the hub. Dropping it closes the port.
-#[derive(Debug)]
-pub struct Listener(Acceptor<Ipv4Addr>);
-
-impl Listener {
-    /// The next connection, and the tunnel address of the device that made it: the address is proved by the device's key.
-    ///
-    /// `None` when the hub has stopped.
-    pub async fn accept(&mut self) -> Option<(Stream, Ipv4Addr)> {
-        self.0.next().await
-    }
-}
-
-/// Who enrols.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Guest {
-    /// The device key it came with; it holds the private half.
-    pub key: PublicKey,
-    /// The hub's public key for the provisioning key that it holds.
-    pub hub_key: PublicKey,
-}
-
-/// Connections of guests to the registration port. Dropping it closes the port.
-#[derive(Debug)]
-pub struct GuestListener(Acceptor<Guest>);
-
-impl GuestListener {
-    /// The next connection, and who made it. `None` when the hub has stopped.
-    pub async fn accept(&mut self) -> Option<(Stream, Guest)> {
-        self.0.next().await
     }
 }

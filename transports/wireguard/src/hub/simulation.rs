@@ -1,10 +1,12 @@
 //! The hub and devices in a simulated network: a clock that jumps, NATs that forget, links that lose, repeat and reorder. Seeded, so that a failure replays.
 
+mod acts;
 mod attacks;
 mod enrolling;
 mod idle;
 mod roaming;
 mod rotation;
+mod wires;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -158,123 +160,6 @@ impl World {
         u64::from_le_bytes(bytes) % below.max(1)
     }
 
-    /// Puts a datagram on the wire.
-    fn carry(&mut self, datagram: Datagram) {
-        if let Some(left) = &mut self.lose {
-            *left = left.wrapping_sub(1);
-            if *left == u64::MAX {
-                self.lose = None;
-                return;
-            }
-        }
-        let weather = self.weather;
-        if self.random(100) < u64::from(weather.lost_percent) {
-            return;
-        }
-        let copies = 1 + u64::from(self.random(100) < u64::from(weather.twice_percent));
-        for _ in 0..copies {
-            let late = self.random(weather.late_ns + 1);
-            let at = self.now.add_nanos(LATENCY_NS + late);
-            self.sequence += 1;
-            let copy = Datagram {
-                bytes: datagram.bytes.clone(),
-                ..datagram
-            };
-            self.wires.insert((at, self.sequence), copy);
-        }
-    }
-
-    fn send_to_hub(&mut self, device: usize, bytes: Vec<u8>) {
-        let now = self.now;
-        let fresh = self.next_port;
-        let device = &mut self.devices[device];
-        if device.off {
-            return;
-        }
-        device.datagrams += 1;
-        device.bytes += bytes.len() as u64 + 28;
-        let port = match &mut device.nat {
-            None => 51820,
-            Some(nat) => {
-                if nat
-                    .used
-                    .is_none_or(|used| now.since(used) >= nat.forgets_ns)
-                {
-                    nat.port = fresh;
-                    self.next_port += 1;
-                }
-                nat.used = Some(now);
-                nat.port
-            }
-        };
-        let outside = (device.host, port).into();
-        let door = device.door;
-        if let Some(overheard) = &mut self.overheard {
-            overheard.push((door, outside, bytes.clone()));
-        }
-        self.carry(Datagram {
-            to_hub: true,
-            door,
-            outside,
-            bytes,
-        });
-    }
-
-    fn arrive(&mut self, datagram: Datagram) {
-        if datagram.to_hub {
-            self.at_hub(datagram.door, datagram.outside, &datagram.bytes);
-            return;
-        }
-        let now = self.now;
-        let found = self.devices.iter().position(|device| {
-            let open = match &device.nat {
-                None => datagram.outside.port() == 51820,
-                Some(nat) => {
-                    nat.port == datagram.outside.port()
-                        && nat
-                            .used
-                            .is_some_and(|used| now.since(used) < nat.forgets_ns)
-                }
-            };
-            open && !device.off && datagram.outside.ip() == device.host
-        });
-        if let Some(device) = found {
-            self.at_device(device, &datagram.bytes);
-        }
-    }
-
-    fn at_hub(&mut self, door: Door, from: SocketAddr, bytes: &[u8]) {
-        if self.mute && crate::ping::Ping::decode(bytes).is_some() {
-            return;
-        }
-        let now = self.clock();
-        let mut sent = Sent::default();
-        if let Some(id) = self.hub.receive(now, door, from, bytes, &mut sent) {
-            self.hub.settle(now, id, &mut sent);
-        }
-        self.deliver(sent);
-    }
-
-    fn deliver(&mut self, sent: Sent) {
-        self.arrivals.append(&mut self.hub.arrivals);
-        for (door, outside, bytes) in sent.0 {
-            if let Some(device) = self
-                .devices
-                .iter_mut()
-                .find(|device| outside.ip() == device.host)
-            {
-                device.datagrams += 1;
-                device.bytes += bytes.len() as u64 + 28;
-            }
-            self.carry(Datagram {
-                to_hub: false,
-                door,
-                outside,
-                bytes,
-            });
-        }
-    }
-
     fn at_device(&mut self, n: usize, bytes: &[u8]) {
         let now = self.clock();
         let mut buffer = [0; limits::DATAGRAM];
@@ -402,93 +287,6 @@ impl World {
             .id(address)
             .and_then(|id| self.hub.peer(id))
             .is_some_and(|peer| peer.active.is_some())
-    }
-
-    /// The device sends bytes to the hub's port 80; returns how many seconds it took until all had arrived, or `None` after `within` seconds.
-    fn upload(&mut self, device: usize, length: usize, within: u64) -> Option<u64> {
-        let started = self.now;
-        let bytes: Vec<u8> = (0..length).map(|n| (n * 31 + n / 251) as u8).collect();
-        let socket = self.devices[device]
-            .stack
-            .connect(HUB, 80, Buffers::default())
-            .unwrap();
-        let (mut put, mut got) = (0, Vec::new());
-        self.arrivals.clear();
-        let mut stream = None;
-        let whole = self.run_until(within, |world| {
-            let end = world.devices[device].stack.socket(socket);
-            if end.can_send() && put < bytes.len() {
-                put += end.send_slice(&bytes[put..]).unwrap();
-            }
-            stream = stream.or_else(|| world.arrivals.pop().map(|arrival| arrival.stream));
-            if let Some(stream) = stream {
-                got.extend(world.read(stream));
-            }
-            got.len() >= bytes.len()
-        });
-        assert!(bytes.starts_with(&got), "what arrives is what was sent");
-        self.devices[device].stack.release(socket);
-        stream.inspect(|stream| self.close(*stream));
-        whole.then(|| self.now.since(started) / SECOND)
-    }
-
-    fn read(&mut self, stream: StreamId) -> Vec<u8> {
-        let now = self.clock();
-        let mut bytes = vec![0; 65536];
-        let Some(stack) = self.hub.stack_of(stream) else {
-            return Vec::new();
-        };
-        let read = stack
-            .socket(stream.socket)
-            .recv_slice(&mut bytes)
-            .unwrap_or(0);
-        bytes.truncate(read);
-        let mut sent = Sent::default();
-        self.hub.settle(now, stream.peer, &mut sent);
-        self.deliver(sent);
-        bytes
-    }
-
-    fn close(&mut self, stream: StreamId) {
-        let now = self.clock();
-        if let Some(stack) = self.hub.stack_of(stream) {
-            stack.release(stream.socket);
-        }
-        let mut sent = Sent::default();
-        self.hub.settle(now, stream.peer, &mut sent);
-        self.deliver(sent);
-    }
-
-    /// The hub dials the device's port 22; returns how many seconds until the device had the connection.
-    fn reach(&mut self, device: usize, within: u64) -> Option<u64> {
-        let started = self.now;
-        let address = self.devices[device].address;
-        let now = self.clock();
-        let id = self.hub.id(address).unwrap();
-        let (life, stack) = self.hub.stack(now, id).unwrap();
-        let socket = stack.connect(address, 22, Buffers::default()).unwrap();
-        let stream = StreamId {
-            peer: id,
-            life,
-            socket,
-        };
-        let mut sent = Sent::default();
-        self.hub.settle(now, id, &mut sent);
-        self.deliver(sent);
-        let mut accepted: Option<SocketHandle> = None;
-        let reached = self.run_until(within, |world| {
-            accepted = accepted.or_else(|| {
-                world.devices[device]
-                    .stack
-                    .accept()
-                    .map(|(socket, _)| socket)
-            });
-            accepted.is_some()
-        });
-        accepted.inspect(|socket| self.devices[device].stack.release(*socket));
-        self.close(stream);
-        self.run(2);
-        reached.then(|| self.now.since(started) / SECOND)
     }
 }
 
