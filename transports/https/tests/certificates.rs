@@ -6,14 +6,15 @@ mod fleet;
 
 use fleet::Fleet;
 use fleet::device::device;
-use fleet::tls::{Authority, Identity};
+use fleet::tls::acceptor;
 use lightship_https::host::Config;
+use lightship_link::suite::certificate::{Authority, Identity};
 use lightship_link::suite::{FarEnd, credentials, run, soon};
 use lightship_link::{Event, Failure, Known, Link};
 
 /// Connects to a server with this identity and returns what happened and how many requests the server saw.
 async fn meet(identity: &Identity, authority: &Authority, protocols: &[&[u8]]) -> (String, u32) {
-    let (mut far, server) = Fleet::start(Some(identity.acceptor(protocols))).await;
+    let (mut far, server) = Fleet::start(Some(acceptor(identity, protocols))).await;
     far.admit(&credentials(1)).await;
     let url = format!("https://localhost:{}", server.port());
     let config = Config::new(&url, authority.pem().as_bytes()).unwrap();

@@ -6,9 +6,10 @@ mod fleet;
 
 use fleet::Fleet;
 use fleet::device::{Link, device};
-use fleet::tls::Authority;
+use fleet::tls::acceptor;
 use lightship_core::wire::json;
 use lightship_https::host::{Config, Reader};
+use lightship_link::suite::certificate::Authority;
 use lightship_link::suite::{Rig, Subject};
 
 fn rubbish() -> Vec<Vec<u8>> {
@@ -76,7 +77,7 @@ mod tls {
         async fn start() -> Option<Rig<Self>> {
             let authority = Authority::new();
             let identity = authority.issue("localhost", 2100);
-            let acceptor = identity.acceptor(&[b"h2", b"http/1.1"]);
+            let acceptor = acceptor(&identity, &[b"h2", b"http/1.1"]);
             let (far, server) = Fleet::start(Some(acceptor)).await;
             let (way, address) = fleet::way(server).await;
             let url = format!("https://localhost:{}", address.port());

@@ -6,6 +6,7 @@
 
 mod actor;
 pub mod cases;
+pub mod certificate;
 mod sample;
 mod way;
 
@@ -84,6 +85,8 @@ macro_rules! conformance {
             what_was_said_while_away_is_heard_on_return
             a_message_that_was_not_handled_comes_again
             a_connection_cut_at_any_byte_loses_nothing
+            a_way_that_swaps_and_repeats_changes_nothing
+            a_fleet_that_speaks_out_of_order_is_heard_as_it_speaks
             a_half_open_connection_is_noticed
             a_slow_way_still_delivers
             a_device_that_takes_nothing_holds_the_fleet_back

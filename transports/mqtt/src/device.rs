@@ -4,6 +4,7 @@
 
 mod connection;
 mod failure;
+mod stream;
 
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::RawMutex;
@@ -18,6 +19,7 @@ use minimq::{Buffers, ConfigBuilder, Io, QoS, Session, Will};
 use crate::limits::PACKET_OVERHEAD;
 use crate::topics;
 use connection::Connection;
+use stream::{Overheard, Stream};
 
 /// Memory that outgoing packets take until they are acknowledged: a message, a question, subscriptions, presence.
 pub const TX_BYTES: usize = UP_BYTES + 3 * PACKET_OVERHEAD;
@@ -174,10 +176,12 @@ async fn serve<D: Dial, M: RawMutex, const N: usize>(
     asked: &mut Asked<'_, M>,
 ) -> End {
     let silent = Failure::Unreachable(Unreachable::Silent);
+    let overheard = Overheard::new();
     let greeting = async {
         let stream = dial.dial().await.map_err(Failure::Unreachable)?;
+        let stream = Stream::new(stream, &overheard, session.max_rx_packet_size());
         let greeted = session.connect(stream).await;
-        greeted.map_err(|error| failure::greeting(&error))
+        greeted.map_err(|error| overheard.explain(failure::of(&error)))
     };
     let greeting = with_timeout(patience.timeout, greeting);
     let mqtt = match select(greeting, port.order()).await {
@@ -187,7 +191,10 @@ async fn serve<D: Dial, M: RawMutex, const N: usize>(
         Either::Second(wish) => return End::Ordered(wish),
     };
     let mut connection = Connection::new(mqtt, credentials, patience.timeout);
-    let end = connection.carry(port, asked).await;
+    let end = match connection.carry(port, asked).await {
+        End::Failed(failure) => End::Failed(overheard.explain(failure)),
+        End::Ordered(wish) => End::Ordered(wish),
+    };
     let failure = match &end {
         End::Failed(failure) => *failure,
         End::Ordered(_) => Failure::Closed,

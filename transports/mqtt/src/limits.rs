@@ -4,8 +4,10 @@ use lightship_core::limits::MESSAGE_BYTES;
 
 /// Messages that a broker may send before the first is acknowledged: one is being handled, one is on its way, and two cover a blob and a burst.
 pub const RECEIVE_MAXIMUM: u16 = 4;
-/// Events that wait for the agent before the connection is not read any more: twice what a broker may send, because mosquitto 2.0 sends more than it may when messages are acknowledged while others arrive.
-pub const WAITING: usize = 2 * RECEIVE_MAXIMUM as usize;
+/// Acknowledgements that wait to be written before no other message is handed over: twice what a broker may have sent.
+pub const ACKNOWLEDGEMENTS: usize = 2 * RECEIVE_MAXIMUM as usize;
+/// Events that wait for the agent before the connection is not read any more: eight times what a broker may send, because mosquitto 2.0 sends more than it may when messages are acknowledged while others arrive, and acknowledgements leave only while more is read.
+pub const WAITING: usize = 8 * RECEIVE_MAXIMUM as usize;
 /// Bytes around a message in its packet: fixed header, topic, properties.
 pub const PACKET_OVERHEAD: usize = 256;
 /// Longest packet that a broker may send.

@@ -10,8 +10,9 @@ pub use blobs::{
 };
 pub use broken::{
     a_connection_cut_at_any_byte_loses_nothing, a_device_that_takes_nothing_holds_the_fleet_back,
-    a_half_open_connection_is_noticed, a_message_that_was_not_handled_comes_again,
-    a_slow_way_still_delivers, rubbish_is_named_and_the_link_recovers,
+    a_fleet_that_speaks_out_of_order_is_heard_as_it_speaks, a_half_open_connection_is_noticed,
+    a_message_that_was_not_handled_comes_again, a_slow_way_still_delivers,
+    a_way_that_swaps_and_repeats_changes_nothing, rubbish_is_named_and_the_link_recovers,
 };
 pub use credentials::{
     refused_credentials_are_not_mistaken_for_an_absent_fleet,

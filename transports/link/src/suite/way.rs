@@ -1,5 +1,7 @@
 //! What lies between a device and its fleet, and all that can happen to it there.
 
+mod shuffle;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use std::vec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+use shuffle::Shuffle;
 
 /// Most bytes passed on at once.
 const STEP: usize = 512;
@@ -30,6 +34,8 @@ struct Shared {
     cut_at: AtomicU64,
     /// A flipped bit every so many bytes; zero for none.
     noise: AtomicU64,
+    /// The seed by which frames are swapped and repeated; zero for none.
+    shuffle: AtomicU64,
     /// Whether a cut ends the connection, as with TCP; a line just loses what is sent.
     ends: bool,
 }
@@ -51,6 +57,7 @@ impl Way {
             passed: AtomicU64::new(0),
             cut_at: AtomicU64::new(NEVER),
             noise: AtomicU64::new(0),
+            shuffle: AtomicU64::new(0),
             ends,
         }))
     }
@@ -117,10 +124,16 @@ impl Way {
         self.0.noise.store(every, Ordering::Relaxed);
     }
 
+    /// Swaps and repeats frames by a seed that is not zero. On a line a frame ends with a zero byte; TCP has no such weather, so nothing happens there.
+    pub fn shuffle(&self, seed: u64) {
+        self.0.shuffle.store(seed, Ordering::Relaxed);
+    }
+
     /// Undoes all of the above; a connection that ended stays ended.
     pub fn mend(&self) {
         self.0.cut_at.store(NEVER, Ordering::Relaxed);
         self.0.noise.store(0, Ordering::Relaxed);
+        self.0.shuffle.store(0, Ordering::Relaxed);
         self.0.state.send_replace(State::Open);
     }
 }
@@ -155,6 +168,7 @@ async fn one_way(shared: &Shared, reader: impl AsyncRead, writer: impl AsyncWrit
     let mut writer = std::pin::pin!(writer);
     let mut state = shared.state.subscribe();
     let mut bytes = vec![0; STEP];
+    let mut shuffle = Shuffle::default();
     loop {
         let slow = *state.borrow() == State::Slow;
         let step = if slow { SLOW_STEP } else { STEP };
@@ -172,7 +186,15 @@ async fn one_way(shared: &Shared, reader: impl AsyncRead, writer: impl AsyncWrit
             tokio::time::sleep(SLOW_PAUSE).await;
         }
         let kept = shared.admit(&mut bytes[..len]);
-        if writer.write_all(&bytes[..kept]).await.is_err() {
+        let written = match shared.ends {
+            true => writer.write_all(&bytes[..kept]).await,
+            false => {
+                let seed = shared.shuffle.load(Ordering::Relaxed);
+                let shuffled = shuffle.pass(seed, &bytes[..kept]);
+                writer.write_all(&shuffled).await
+            }
+        };
+        if written.is_err() {
             return;
         }
         if kept < len {

@@ -23,8 +23,8 @@ const BUDGET: u32 = 1_000_000;
 const TUNNEL_OVERHEAD: u16 = 75;
 /// Default time for an answer of the broker.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Packets that wait to be written: a message, a question, acknowledgements, subscriptions, presence.
-const REQUESTS: u16 = 2 * RECEIVE_MAXIMUM + 6;
+/// Packets that wait to be written: acknowledgements of messages and of blobs, a message, a question, subscriptions, presence.
+const REQUESTS: u16 = 4 * RECEIVE_MAXIMUM + 6;
 
 /// Where the broker is, and how patient to be.
 #[derive(Clone, Debug)]

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use super::config::Config;
 use super::failure;
 use super::runner::End;
-use crate::limits::WAITING;
+use crate::limits::{ACKNOWLEDGEMENTS, WAITING};
 use crate::topics::{self, Channel};
 
 /// What the event loop reports.
@@ -71,6 +71,8 @@ pub(super) struct Connection<'c> {
     queued: VecDeque<Cargo>,
     /// Published under an identifier.
     unacknowledged: VecDeque<(u16, Cargo)>,
+    /// Acknowledgements that wait to be written.
+    acknowledgements: usize,
     /// When the broker must have answered what it was asked last.
     deadline: Option<Instant>,
     ping_deadline: Option<Instant>,
@@ -96,6 +98,7 @@ impl<'c> Connection<'c> {
             shown: None,
             queued: VecDeque::new(),
             unacknowledged: VecDeque::new(),
+            acknowledgements: 0,
             deadline: Some(Instant::now() + config.timeout),
             ping_deadline: None,
             question_deadline: None,
@@ -105,6 +108,16 @@ impl<'c> Connection<'c> {
     pub(super) fn has_message_under_way(&self) -> bool {
         let unsaid = |news: &News| matches!(news, News::Sent | News::Unsent(_));
         self.carries(Cargo::Message) || self.news.iter().any(unsaid)
+    }
+
+    /// Whether the agent was told that the connection is up, or is told next.
+    fn is_told(&self) -> bool {
+        match self.phase {
+            Phase::Greeting => false,
+            // What a broker kept comes before its answer, and more of it than can wait.
+            Phase::Subscribing { resumed } => resumed,
+            Phase::Open => true,
+        }
     }
 
     fn carries(&self, cargo: Cargo) -> bool {
@@ -119,11 +132,16 @@ impl<'c> Connection<'c> {
     ) -> End {
         loop {
             let has_news = self.shown.is_some() || !self.news.is_empty();
+            let has_news = has_news && self.is_told() && self.acknowledgements < ACKNOWLEDGEMENTS;
             let has_room = self.phase == Phase::Open && !self.has_message_under_way();
             let due = [self.deadline, self.ping_deadline, self.question_deadline];
             let due = due.into_iter().flatten().min();
             // A broker that sends more than it may waits in its socket, and its signs of life with it.
             let can_hear = self.news.len() < WAITING;
+            if !can_hear && self.acknowledgements >= ACKNOWLEDGEMENTS {
+                // Acknowledgements leave only while more is heard, and there is no room for more.
+                return End::Failed(out_of_turn());
+            }
             let step = tokio::select! {
                 Some(incident) = self.incidents.recv(), if can_hear => self.hear(incident, asked),
                 turn = port.turn(has_room, has_news) => match turn {
@@ -158,7 +176,7 @@ impl<'c> Connection<'c> {
     /// Says the next thing to the agent, which has handled the last.
     async fn tell<M: RawMutex>(&mut self, port: &mut Port<'_, M>) -> Result<(), Failure> {
         if let Some(publish) = self.shown.take() {
-            self.client.try_ack(&publish).map_err(|_| broken())?;
+            self.acknowledge(&publish)?;
         }
         match self.news.pop_front() {
             Some(News::Up { resumed }) => port.up(resumed).await,
@@ -196,6 +214,10 @@ impl<'c> Connection<'c> {
                 self.ping_deadline = Some(Instant::now() + self.config.timeout);
                 Ok(())
             }
+            Event::Outgoing(Outgoing::PubAck(_)) => {
+                self.acknowledgements = self.acknowledgements.saturating_sub(1);
+                Ok(())
+            }
             Event::Outgoing(Outgoing::Publish(id)) => {
                 let cargo = self.queued.pop_front().ok_or(out_of_turn())?;
                 self.unacknowledged.push_back((id, cargo));
@@ -221,6 +243,9 @@ impl<'c> Connection<'c> {
             .try_subscribe_many(filters)
             .map_err(|_| broken())?;
         self.phase = Phase::Subscribing { resumed };
+        if resumed {
+            self.news.push_back(News::Up { resumed });
+        }
         if self.is_registered {
             self.send(
                 "presence",
@@ -243,7 +268,9 @@ impl<'c> Connection<'c> {
             });
         }
         self.phase = Phase::Open;
-        self.news.push_front(News::Up { resumed });
+        if !resumed {
+            self.news.push_front(News::Up { resumed });
+        }
         self.deadline = self.next_deadline();
         Ok(())
     }
@@ -267,9 +294,14 @@ impl<'c> Connection<'c> {
                 {
                     self.question_deadline = None;
                 }
-                self.client.try_ack(&publish).map_err(|_| broken())
+                self.acknowledge(&publish)
             }
         }
+    }
+
+    fn acknowledge(&mut self, publish: &Publish) -> Result<(), Failure> {
+        self.acknowledgements += 1;
+        self.client.try_ack(publish).map_err(|_| broken())
     }
 
     fn acknowledged(&mut self, answer: &PubAck) {

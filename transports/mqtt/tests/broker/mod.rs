@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use lightship_link::suite::certificate::Identity;
 use lightship_link::suite::soon;
 use tempfile::TempDir;
 
@@ -17,6 +18,8 @@ use tempfile::TempDir;
 pub(crate) struct Broker {
     folder: TempDir,
     pub(crate) address: SocketAddr,
+    /// Where it listens with TLS, if it does.
+    pub(crate) tls: Option<SocketAddr>,
     process: Child,
     users: Vec<(String, String)>,
     /// The fleet's own.
@@ -56,6 +59,26 @@ persistence_location {folder}/
     )
 }
 
+fn free_address() -> SocketAddr {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap()
+}
+
+/// A listener with TLS, whose files lie in `folder`.
+fn listener(folder: &Path, address: SocketAddr, identity: &Identity) -> String {
+    let save = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let certificate = save("certificate", &identity.certificate.pem);
+    let key = save("key", &identity.key.pem);
+    format!(
+        "listener {} 127.0.0.1\ncertfile {certificate}\nkeyfile {key}\n",
+        address.port()
+    )
+}
+
 fn program(name: &str) -> Option<PathBuf> {
     let folders = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
     let paths = folders.iter().map(|folder| Path::new(folder).join(name));
@@ -65,26 +88,38 @@ fn program(name: &str) -> Option<PathBuf> {
 impl Broker {
     /// Starts mosquitto on a port of its own; nothing when it is not installed.
     pub(crate) async fn start(extra: &str) -> Option<Self> {
+        Self::start_with(extra, None).await
+    }
+
+    /// The same with a second listener that shows this identity.
+    pub(crate) async fn start_tls(identity: &Identity) -> Option<Self> {
+        Self::start_with("", Some(identity)).await
+    }
+
+    async fn start_with(extra: &str, identity: Option<&Identity>) -> Option<Self> {
         if program("mosquitto").is_none() || program("mosquitto_passwd").is_none() {
             eprintln!("SKIPPED: mosquitto is not installed");
             return None;
         }
         loop {
-            if let Some(broker) = Self::try_start(extra).await {
+            if let Some(broker) = Self::try_start(extra, identity).await {
                 return Some(broker);
             }
         }
     }
 
     /// One try: another process may take the port first.
-    async fn try_start(extra: &str) -> Option<Self> {
+    async fn try_start(extra: &str, identity: Option<&Identity>) -> Option<Self> {
         let folder = TempDir::new().unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = free_address();
+        let tls = identity.map(|identity| (free_address(), identity));
+        let mut extra = extra.to_owned();
+        if let Some((address, identity)) = tls {
+            extra += &listener(folder.path(), address, identity);
+        }
         std::fs::write(
             folder.path().join("config"),
-            config(folder.path(), address, extra),
+            config(folder.path(), address, &extra),
         )
         .unwrap();
         std::fs::write(folder.path().join("access"), ACCESS).unwrap();
@@ -96,6 +131,7 @@ impl Broker {
         let mut broker = Self {
             folder,
             address,
+            tls: tls.map(|(address, _)| address),
             process,
             users,
             password,

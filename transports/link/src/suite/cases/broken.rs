@@ -96,6 +96,77 @@ async fn round<L: Link>(
     actor.leave().await;
 }
 
+/// Promises 3, 5 and 6, where the way itself swaps and repeats what it carries.
+pub async fn a_way_that_swaps_and_repeats_changes_nothing<S: Subject>() {
+    let Some(Rig {
+        mut link,
+        mut far,
+        way,
+        ..
+    }) = S::start().await
+    else {
+        return;
+    };
+    far.admit(&credentials(1)).await;
+    let mut actor = Actor::new(&mut link, &way, credentials(1));
+    actor.until("the connection", |actor| actor.up).await;
+    let mut heard = Vec::new();
+    for number in 0..30 {
+        way.shuffle(u64::from(number) + 1);
+        let id = u64::from(number) + 1;
+        far.say(&command(id), 0).await;
+        actor.pending = Some(report(number));
+        let done =
+            |actor: &Actor<'_, S::Link>| actor.pending.is_none() && actor.acted.last() == Some(&id);
+        actor.until("both", done).await;
+        heard.extend(sequences(&hear(&mut far, 1).await));
+    }
+    assert_eq!(actor.acted, (1..=30).collect::<Vec<_>>());
+    // A machine that is too busy to answer in time costs a connection, and a connection may cost a repetition.
+    if actor.connections > 1 {
+        heard.dedup();
+    }
+    assert_eq!(heard, (0..30).collect::<Vec<_>>(), "each once");
+}
+
+/// Promises 4 to 6: a transport shows what a fleet says as it says it; what is old the messages themselves tell.
+pub async fn a_fleet_that_speaks_out_of_order_is_heard_as_it_speaks<S: Subject>() {
+    let Some(Rig {
+        mut link,
+        mut far,
+        way,
+        ..
+    }) = S::start().await
+    else {
+        return;
+    };
+    far.admit(&credentials(1)).await;
+    let mut actor = Actor::new(&mut link, &way, credentials(1));
+    far.say(&target(b"newer", b"9"), 9).await;
+    actor
+        .until("the target", |actor| !actor.targets.is_empty())
+        .await;
+    actor.leave().await;
+    for id in [2, 1, 3] {
+        far.say(&command(id), 0).await;
+    }
+    far.say(&target(b"older", b"8"), 8).await;
+    let is_last = |actor: &Actor<'_, S::Link>, name: &[u8]| {
+        actor.targets.last().is_some_and(|(last, _)| last == name)
+    };
+    actor
+        .until("all of it", |actor| {
+            actor.acted.last() == Some(&3) && is_last(actor, b"older")
+        })
+        .await;
+    assert_eq!(actor.acted, [2, 3], "the first was older than the second");
+    far.say(&target(b"newest", b"10"), 10).await;
+    actor
+        .until("the newest", |actor| is_last(actor, b"newest"))
+        .await;
+    assert_eq!(actor.connections, 2, "nothing of it was misconduct");
+}
+
 /// The other side is gone and nothing says so.
 pub async fn a_half_open_connection_is_noticed<S: Subject>() {
     let Some(Rig {
@@ -178,6 +249,11 @@ pub async fn a_device_that_takes_nothing_holds_the_fleet_back<S: Subject>() {
         .until("the commands", |actor| actor.acted.len() >= 50)
         .await;
     assert_eq!(actor.acted, (1..=50).collect::<Vec<_>>());
+    assert_eq!(
+        actor.connections, 1,
+        "to be held back costs no connection: {:?}",
+        actor.failures
+    );
 }
 
 /// Promise 9.
