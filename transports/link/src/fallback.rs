@@ -1,5 +1,7 @@
 //! Several links behind one, in order of preference.
 
+use core::mem::discriminant;
+
 use embassy_futures::select::{Either3, select3};
 use embassy_sync::blocking_mutex::raw::RawMutex;
 use embassy_time::{Duration, Instant, Timer};
@@ -14,12 +16,16 @@ use crate::mailbox::{Brief, Handle};
 #[derive(Debug)]
 pub struct Fallback<'a, M: RawMutex, const LINKS: usize, const N: usize = MESSAGE_BYTES> {
     links: [Handle<'a, M, N>; LINKS],
+    /// How many of them are used, the first ones.
+    used: usize,
     /// Time between attempts to go back to a preferred link.
     again: Duration,
     state: State,
     wanted: Option<(Credentials, Known)>,
     /// The link that worked last.
     last: usize,
+    /// When a preferred link is to be tried again; none while the first is used.
+    preferred_at: Option<Instant>,
     /// A message that waits for a switch to end.
     held: Option<Up>,
 }
@@ -33,8 +39,8 @@ enum State {
         attempt: usize,
         worst: Option<Failure>,
     },
-    /// One link is up, and said so or is about to. The preferred ones are tried again at `again`.
-    Open { at: usize, again: Instant },
+    /// One link is up, and said so or is about to.
+    Open { at: usize },
     /// One link is up and a preferred one is being connected beside it.
     Probing { at: usize, next: usize },
     /// The preferred one is up; what is left of the old one is being heard.
@@ -62,12 +68,21 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
         assert!(LINKS > 0, "a device without a link reaches nobody");
         Self {
             links,
+            used: LINKS,
             again,
             state: State::Idle,
             wanted: None,
             last: 0,
+            preferred_at: None,
             held: None,
         }
+    }
+
+    /// Uses only the first `used` of them, at least one: which links there are may be known only when the program runs.
+    #[must_use]
+    pub fn using(mut self, used: usize) -> Self {
+        self.used = used.clamp(1, LINKS);
+        self
     }
 
     /// The link of this attempt: what worked last, then the others in order.
@@ -90,14 +105,19 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
         match self.state {
             State::Idle => self.last,
             State::Trying { attempt, .. } => self.link_of(attempt),
-            State::Open { at, .. } | State::Probing { at, .. } | State::Leaving { at, .. } => at,
+            State::Open { at } | State::Probing { at, .. } | State::Leaving { at, .. } => at,
         }
     }
 
     fn open(&mut self, at: usize) {
         self.last = at;
-        let again = Instant::now() + self.again;
-        self.state = State::Open { at, again };
+        self.state = State::Open { at };
+        self.preferred_at = match (at, self.preferred_at) {
+            (0, _) => None,
+            // A connection that breaks and is made again does not put the preferred one off.
+            (_, Some(moment)) if moment > Instant::now() => Some(moment),
+            (_, Some(_) | None) => Some(Instant::now() + self.again),
+        };
         if let Some(message) = self.held.take() {
             // What cannot be taken was not held: the link that comes up has nothing on its way.
             let _ = self.links[at].send(&message);
@@ -125,11 +145,12 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
                 }
                 Brief::Down(failure) => self.next_attempt(attempt, worst, failure),
             },
-            State::Open { at, again } => {
+            State::Open { at } => {
+                let preferred_at = self.preferred_at;
                 let due = async {
-                    match at {
-                        0 => core::future::pending().await,
-                        _ => Timer::at(again).await,
+                    match preferred_at {
+                        None => core::future::pending().await,
+                        Some(moment) => Timer::at(moment).await,
                     }
                 };
                 let peek = self.links[at].peek();
@@ -173,11 +194,13 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
     ) -> Option<Heard> {
         let at = self.link_of(attempt);
         self.links[at].skip();
-        let worst = match worst {
-            Some(refused @ Failure::Refused { .. }) => refused,
-            Some(_) | None => failure,
+        let worst = match (worst, failure) {
+            (Some(refused @ Failure::Refused { .. }), _) => refused,
+            // Who asks for patience is to get it, whatever else could not be reached.
+            (Some(busy @ Failure::Busy { .. }), other) if !matches!(other, Failure::Refused { .. }) => busy,
+            (Some(_) | None, failure) => failure,
         };
-        if attempt + 1 == LINKS {
+        if attempt + 1 == self.used {
             self.state = State::Idle;
             return Some(Heard::Down(worst));
         }
@@ -209,15 +232,12 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
             }
             Either3::Second(Brief::Down(_)) => {
                 preferred.skip();
-                self.state = match next + 1 < at {
-                    true => State::Probing { at, next: next + 1 },
-                    false => State::Open {
-                        at,
-                        again: Instant::now() + self.again,
-                    },
-                };
                 if next + 1 < at {
+                    self.state = State::Probing { at, next: next + 1 };
                     self.connect_to(next + 1);
+                } else {
+                    self.state = State::Open { at };
+                    self.preferred_at = Some(Instant::now() + self.again);
                 }
                 None
             }
@@ -234,6 +254,15 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
 impl<M: RawMutex, const LINKS: usize, const N: usize> Link for Fallback<'_, M, LINKS, N> {
     fn connect(&mut self, credentials: &Credentials, known: Known) {
         self.disconnect_all();
+        // What a device may use may depend on who it is, and what failed long ago may work by now.
+        let is_somebody_else = match &self.wanted {
+            Some((before, _)) => discriminant(&before.secret) != discriminant(&credentials.secret),
+            None => false,
+        };
+        let is_due = self.preferred_at.is_some_and(|moment| moment <= Instant::now());
+        if is_somebody_else || is_due {
+            self.last = 0;
+        }
         self.wanted = Some((credentials.clone(), known));
         self.state = State::Trying {
             attempt: 0,

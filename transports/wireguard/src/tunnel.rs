@@ -3,6 +3,7 @@
 //! One [`Tunnel`], whatever the machine can do; [`Backend`] lists the ways.
 //! [`Tunnel::dial`] and [`Tunnel::listen`] work alike on all of them.
 
+mod clock;
 mod in_process;
 mod listener;
 mod system;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+pub use self::clock::HandshakeClock;
 use self::in_process::InProcess;
 pub use self::listener::TunnelListener;
 use self::system::System;
@@ -124,6 +126,18 @@ impl Tunnel {
         config: TunnelConfig,
         backends: &[Backend],
     ) -> Result<Self, TunnelError> {
+        Self::open_at(config, backends, None).await
+    }
+
+    /// The same with handshake times of this clock; kernel and TUN use the system's all the same, so leave them out while [`HandshakeClock::is_system_behind`].
+    ///
+    /// # Errors
+    /// When the keys are unusable; otherwise what the last back end lacked.
+    pub async fn open_at(
+        config: TunnelConfig,
+        backends: &[Backend],
+        clock: Option<HandshakeClock>,
+    ) -> Result<Self, TunnelError> {
         for keys in std::iter::once(&config.keys).chain(&config.pending) {
             engine(&keys.secret, &keys.hub, &keys.preshared)?;
         }
@@ -135,7 +149,7 @@ impl Tunnel {
         let mut refused = TunnelError::NoBackend;
         for backend in backends {
             let opened = match backend {
-                Backend::InProcess => InProcess::open(config.clone())
+                Backend::InProcess => InProcess::open(config.clone(), clock.clone())
                     .map(|tunnel| Carrier::InProcess(Arc::new(tunnel))),
                 Backend::Kernel | Backend::Tun => System::open(&config, *backend)
                     .await

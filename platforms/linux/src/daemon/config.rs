@@ -44,6 +44,12 @@ struct File {
     /// A name of a cgroup; another than the default where two daemons share a kernel.
     #[serde(default = "default_cgroup_parent")]
     cgroup_parent: Name,
+    #[serde(default)]
+    tunnel: TunnelKind,
+    #[serde(default = "default_transports")]
+    transports: Vec<Transport>,
+    #[serde(default = "default_prefer_again_s")]
+    prefer_again_s: u32,
     rotation_days: Option<u16>,
     /// Registries without TLS, as `host:port`.
     #[serde(default)]
@@ -65,6 +71,41 @@ fn default_run() -> PathBuf {
 
 fn default_cgroup_parent() -> Name {
     Name::new("lightship").expect("nine letters are a name")
+}
+
+fn default_transports() -> Vec<Transport> {
+    vec![Transport::Mqtt, Transport::Https]
+}
+
+const fn default_prefer_again_s() -> u32 {
+    600
+}
+
+/// What carries the tunnel to the fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelKind {
+    /// The best that this machine can do: the kernel, a TUN device, this process.
+    #[default]
+    Auto,
+    /// The kernel's WireGuard.
+    Kernel,
+    /// A TUN device.
+    Tun,
+    /// This process: no rights are needed, and nothing else on the machine sees it.
+    InProcess,
+    /// No tunnel: everything goes over HTTPS.
+    Off,
+}
+
+/// What carries messages inside the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// MQTT 5.
+    Mqtt,
+    /// HTTP.
+    Https,
 }
 
 /// What runs containers.
@@ -105,6 +146,12 @@ pub struct Config {
     pub engine: EngineKind,
     /// What the containers' cgroups are below.
     pub cgroup_parent: String,
+    /// What carries the tunnel.
+    pub tunnel: TunnelKind,
+    /// What carries messages inside the tunnel, the preferred first. HTTPS outside comes last in any case.
+    pub transports: Vec<Transport>,
+    /// Seconds after which a preferred way to the fleet is tried again while another is used.
+    pub prefer_again_s: u32,
     /// Seconds between rotations of each key.
     pub rotation_period_s: Option<u32>,
     /// Registries without TLS.
@@ -166,6 +213,9 @@ impl Config {
             run: file.run,
             engine: file.engine,
             cgroup_parent: file.cgroup_parent.to_string(),
+            tunnel: file.tunnel,
+            transports: file.transports,
+            prefer_again_s: file.prefer_again_s,
             rotation_period_s: file.rotation_days.map(|days| u32::from(days) * 24 * 3600),
             plain_registries: file.plain_registries,
             allowed_binds: file.allowed_binds,

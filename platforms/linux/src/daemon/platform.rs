@@ -16,8 +16,8 @@ use tokio::task::AbortHandle;
 use super::config;
 use super::records::Records;
 use super::steps::{self, Job, Tell};
+use super::way::Way;
 use crate::engine::Engine;
-use crate::engine::pull::{Credentials as RegistryCredentials, Registries};
 use crate::store::Files;
 
 /// Runs steps as tasks of their own and tells how they went.
@@ -26,9 +26,7 @@ pub struct Linux<E, B> {
     pub(super) records: Records,
     pub(super) engine: Option<Arc<E>>,
     pub(super) blobs: Arc<Mutex<B>>,
-    pub(super) registries: Registries,
-    /// Host and port of the fleet, where its registry is as well.
-    pub(super) fleet: String,
+    pub(super) way: Way,
     pub(super) happenings: mpsc::UnboundedReceiver<Happening>,
     pub(super) tell: Tell,
     pub(super) under_way: BTreeMap<StepId, AbortHandle>,
@@ -64,14 +62,7 @@ impl<E: Engine + 'static, B: Blobs + 'static> Platform for Linux<E, B> {
     }
 
     async fn prepare(&mut self, credentials: &Credentials<'_>) -> Result<(), Failure> {
-        if let Credentials::Device { uuid, api_key, .. } = credentials {
-            let credentials = RegistryCredentials {
-                user: uuid.to_string(),
-                password: hex::encode(api_key.0),
-            };
-            self.registries.authorise(&self.fleet, credentials);
-        }
-        Ok(())
+        self.way.prepare(credentials).await
     }
 
     fn begin(&mut self, id: StepId, task: Task<'_>) {

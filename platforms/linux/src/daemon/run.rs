@@ -6,20 +6,22 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use lightship_core::id::Name;
 use lightship_core::time::Instant;
 use lightship_core::{Agent, limits};
 use lightship_driver::{Clock, Driver, End, Happening};
 use lightship_https::host;
-use lightship_link::mailbox::{Mailbox, Packet};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 
-use super::config::{Config, EngineKind};
+use super::config::{Config, EngineKind, TunnelKind};
+use super::doors::{Doors, Service};
+use super::links;
 use super::platform::Linux;
 use super::records::Records;
 use super::steps::Tell;
+use super::tunnel::Keeper;
+use super::way::{Badge, Readers, Way};
 use crate::engine::builtin::{Builtin, Options};
 use crate::engine::pull::{Access, Registries};
 use crate::engine::{Allowances, Engine, Error};
@@ -82,23 +84,38 @@ pub async fn run(config: Config) -> Result<End, RunError> {
     let loaded = records
         .load()
         .map_err(storage("reading the agent's records"))?;
-    let fleet = host::Config::new(&config.server, &config.authorities)?;
+    let doors = Doors::new(&config.run).map_err(storage("making the tunnel's doors"))?;
+    let keeper = Keeper::new(config.tunnel, &config.data.join("agent"), Files::default());
+    let keeper = keeper.map_err(storage("reading the time of handshakes"))?;
     let registries = Registries::new(client(&config)?, access(&config));
+    let registries = registries.through(client_inside(&doors)?);
     let (tell, happenings) = mpsc::unbounded_channel();
     let engine = engine(&config, &registries)?;
     watch(engine.clone(), tell.clone());
 
-    let mut packet = Box::new(Packet::<{ limits::MESSAGE_BYTES }>::default());
-    let mut mailbox = Mailbox::<CriticalSectionRawMutex>::new(&mut packet);
-    let (link, port) = mailbox.split();
-    let (mut runner, reader, _logs) = host::parts(fleet, port);
+    let mut memory = links::Memory::new();
+    let mut between = links::Between::new(&mut memory);
+    let (link, mut ends, carriers) = links::join(&mut between, fleet(&config)?, &doors);
+    let (inside, _) = carriers.inside;
+    let (direct, _) = carriers.direct;
+    let badges: [Badge; 2] = [Box::new(inside.badge()), Box::new(direct.badge())];
+    let serve = |service| doors.serve(service, keeper.opened());
+    let opening = "opening the tunnel's doors";
+    let http = serve(Service::Http).map_err(storage(opening))?;
+    let mqtt = serve(Service::Mqtt).map_err(storage(opening))?;
+    let time = keeper.keep_time();
+    let way = Way {
+        keeper,
+        registries,
+        fleet: authority(&config.server),
+        badges,
+    };
     let platform = Linux {
         config: config.path.clone(),
         records,
         engine,
-        blobs: Arc::new(Mutex::new(reader)),
-        registries,
-        fleet: authority(&config.server),
+        blobs: Arc::new(Mutex::new(Readers { inside, direct })),
+        way,
         happenings,
         tell,
         under_way: BTreeMap::new(),
@@ -109,8 +126,39 @@ pub async fn run(config: Config) -> Result<End, RunError> {
     let mut driver = Driver::new(agent, link, platform, Boot, &mut buffer);
     tokio::select! {
         end = driver.run() => Ok(end),
-        never = runner.run() => never,
+        never = ends.run() => never,
+        never = http => match never {},
+        never = mqtt => match never {},
+        never = time => match never {},
     }
+}
+
+/// How the fleet is reached.
+fn fleet(config: &Config) -> Result<links::Fleet, RunError> {
+    let transports = match config.tunnel {
+        TunnelKind::Off => Vec::new(),
+        TunnelKind::Auto | TunnelKind::Kernel | TunnelKind::Tun | TunnelKind::InProcess => {
+            config.transports.clone()
+        }
+    };
+    Ok(links::Fleet {
+        // The name is for whoever reads the requests: connections end at the door whatever it says.
+        inside: host::Config::new("http://fleet.internal", b"")?,
+        direct: host::Config::new(&config.server, &config.authorities)?,
+        transports,
+        again: embassy_time::Duration::from_secs(config.prefer_again_s.into()),
+    })
+}
+
+/// The client that pulls images through the tunnel.
+fn client_inside(doors: &Doors) -> Result<reqwest::Client, RunError> {
+    let client = reqwest::Client::builder()
+        .unix_socket(doors.path(Service::Http))
+        .redirect(reqwest::redirect::Policy::none());
+    client.build().map_err(|error| RunError::Storage {
+        doing: "making the client of the tunnel",
+        source: io::Error::other(error),
+    })
 }
 
 /// Host and port of a URL, as images name their registry.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use lightship_core::id::Digest;
-use lightship_link::{BlobFailure, Blobs, Failure, Misconduct};
+use lightship_link::{BlobFailure, Blobs, Credentials, Failure, Misconduct};
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Client, Method, Response, StatusCode};
 
@@ -41,6 +41,12 @@ impl Reader {
             access,
             open: None,
         }
+    }
+
+    /// Says what is shown from now on, on this reader and on the logs beside it; for when another transport carries the messages.
+    pub fn badge(&self) -> impl Fn(&Credentials) + use<> {
+        let access = self.access.clone();
+        move |credentials| access.show(credentials)
     }
 
     async fn open(&mut self, digest: &Digest, offset: u64) -> Result<Option<Open>, BlobFailure> {

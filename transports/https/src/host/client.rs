@@ -37,7 +37,11 @@ impl Access {
 
 /// A fresh pool: a connection that went silent must not be used again.
 pub(super) fn client(config: &Config) -> Client {
-    Client::builder()
+    let mut client = Client::builder();
+    if let Some(socket) = &config.socket {
+        client = client.unix_socket(socket.as_path());
+    }
+    client
         .redirect(Policy::none())
         .connect_timeout(config.timeout)
         .pool_max_idle_per_host(2)

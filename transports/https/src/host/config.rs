@@ -1,5 +1,6 @@
 //! Where the fleet is and whom to believe that it is the fleet.
 
+use std::path::{Path, PathBuf};
 use std::string::String;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ const POLL: Duration = Duration::from_secs(60);
 pub struct Config {
     pub(crate) base: Url,
     pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) socket: Option<PathBuf>,
     /// How long the server is asked to hold a request for the target, in whole seconds.
     pub wait: Duration,
     /// How long an answer may take beyond that.
@@ -65,10 +67,18 @@ impl Config {
         Ok(Self {
             base,
             tls: Arc::new(tls(roots)?),
+            socket: None,
             wait: WAIT,
             timeout: TIMEOUT,
             poll: POLL,
         })
+    }
+
+    /// The same, but every connection is made to this unix socket, behind which the fleet is.
+    #[must_use]
+    pub fn through(mut self, socket: &Path) -> Self {
+        self.socket = Some(socket.to_path_buf());
+        self
     }
 
     pub(crate) fn url(&self, path: &str) -> Url {

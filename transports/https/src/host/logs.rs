@@ -1,4 +1,4 @@
-//! What applications and firmware print.
+//! What applications and firmware print, and how the device does.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::failure;
 use crate::limits::LOG_BYTES;
 use crate::logs::Kind;
 
-/// Sends logs to the fleet.
+/// Sends logs, and what else a device says of itself, to the fleet.
 #[derive(Debug)]
 pub struct Logs {
     config: Arc<Config>,
@@ -39,12 +39,25 @@ impl Logs {
         if logs.len() > LOG_BYTES {
             return Err(Failure::TooLarge);
         }
+        self.post("logs", kind.content_type(), logs).await
+    }
+
+    /// Says what this device is made of and how it does, in JSON; what is absent stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// The [`Failure`].
+    pub async fn metrics(&mut self, json: Bytes) -> Result<(), Failure> {
+        self.post("metrics", "application/json", json).await
+    }
+
+    async fn post(&mut self, path: &str, content: &str, body: Bytes) -> Result<(), Failure> {
         let bearer = self.access.bearer();
-        let request = (Method::POST, "logs");
+        let request = (Method::POST, path);
         let request = client::request(&self.client, &self.config, request, bearer.as_deref())
-            .header(CONTENT_TYPE, kind.content_type())
+            .header(CONTENT_TYPE, content)
             .timeout(self.config.timeout)
-            .body(logs);
+            .body(body);
         match request.send().await {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(client::judge(&response)),

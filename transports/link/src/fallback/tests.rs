@@ -218,3 +218,64 @@ fn a_connection_that_breaks_is_the_agents_to_make_again() {
         assert!(!two.has_order());
     });
 }
+
+#[test]
+fn a_device_that_has_registered_begins_with_the_preferred_link_again() {
+    with(async |mut links, mut one, mut two| {
+        let enrolling = Credentials {
+            secret: Secret::Provisioning(lightship_core::id::ProvisioningKey([1; 32])),
+            ..credentials()
+        };
+        links.connect(&enrolling, Known::default());
+        watch(&mut links, async {
+            connecting(&mut one).await;
+            one.down(AWAY).await;
+            connecting(&mut two).await;
+            two.up(false).await;
+            two.handled().await;
+        })
+        .await;
+        links.connect(&credentials(), Known::default());
+        let seen = watch(&mut links, async {
+            connecting(&mut one).await;
+            one.up(false).await;
+            one.handled().await;
+        })
+        .await;
+        assert!(seen.contains(&"Up { resumed: false }".into()), "{seen:?}");
+    });
+}
+
+#[test]
+fn links_that_are_not_used_are_not_tried() {
+    with(async |links, mut one, _two| {
+        let mut links = links.using(1);
+        links.connect(&credentials(), Known::default());
+        let seen = watch(&mut links, async {
+            connecting(&mut one).await;
+            one.down(AWAY).await;
+            one.handled().await;
+        })
+        .await;
+        assert_eq!(seen, ["Down(Unreachable(Connect))"]);
+    });
+}
+
+#[test]
+fn a_request_for_patience_is_not_lost_in_the_failures_of_others() {
+    with(async |mut links, mut one, mut two| {
+        links.connect(&credentials(), Known::default());
+        let busy = Failure::Busy {
+            retry_after_s: Some(60),
+        };
+        let seen = watch(&mut links, async {
+            connecting(&mut one).await;
+            one.down(busy).await;
+            connecting(&mut two).await;
+            two.down(AWAY).await;
+            two.handled().await;
+        })
+        .await;
+        assert_eq!(seen, ["Down(Busy { retry_after_s: Some(60) })"]);
+    });
+}

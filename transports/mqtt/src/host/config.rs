@@ -1,5 +1,6 @@
 //! Where the broker is and whom to believe that it is the broker.
 
+use std::path::{Path, PathBuf};
 use std::string::String;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub struct Config {
     host: String,
     port: u16,
     tls: Option<Arc<ClientConfig>>,
+    socket: Option<PathBuf>,
     /// Seconds between signs of life; [`keep_alive_s`] finds them for a budget. Below 5, 5 is used.
     pub keep_alive_s: u16,
     /// How long the broker may take to answer anything.
@@ -59,8 +61,17 @@ impl Config {
             host: host.into(),
             port,
             tls: None,
+            socket: None,
             keep_alive_s: keep_alive_s(BUDGET, TUNNEL_OVERHEAD),
             timeout: TIMEOUT,
+        }
+    }
+
+    /// A broker behind a unix socket, for the inside of a tunnel that has no network interface.
+    pub fn on_socket(path: &Path) -> Self {
+        Self {
+            socket: Some(path.to_path_buf()),
+            ..Self::new("", 0)
         }
     }
 
@@ -89,7 +100,13 @@ impl Config {
     pub(super) fn options(&self, credentials: &Credentials) -> MqttOptions {
         let uuid = credentials.uuid;
         let name = uuid.to_text();
-        let mut options = MqttOptions::new(name.as_str(), self.host.as_str(), self.port);
+        // The client takes the path of a socket in the place of the host.
+        let path = self.socket.as_ref().and_then(|path| path.to_str());
+        let host = path.unwrap_or(&self.host);
+        let mut options = MqttOptions::new(name.as_str(), host, self.port);
+        if path.is_some() {
+            options.set_transport(Transport::Unix);
+        }
         if let Some(tls) = &self.tls {
             let tls = TlsConfiguration::Rustls(tls.clone());
             options.set_transport(Transport::Tls(tls));

@@ -10,7 +10,7 @@ use smoltcp::wire::Ipv4Packet;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, broadcast, mpsc};
 
-use super::{KeySet, LinkNote, TunnelConfig, TunnelError, TunnelStats};
+use super::{HandshakeClock, KeySet, LinkNote, TunnelConfig, TunnelError, TunnelStats};
 use crate::engine::{Now, Ticks, UnusableKey};
 use crate::entropy::Os;
 use crate::limits;
@@ -29,6 +29,7 @@ struct Shared {
     state: Mutex<State>,
     socket: UdpSocket,
     clock: Clock,
+    handshakes: Option<HandshakeClock>,
     kick: Notify,
     notes: broadcast::Sender<LinkNote>,
 }
@@ -45,7 +46,10 @@ struct State {
 }
 
 impl InProcess {
-    pub(super) fn open(config: TunnelConfig) -> Result<Self, TunnelError> {
+    pub(super) fn open(
+        config: TunnelConfig,
+        handshakes: Option<HandshakeClock>,
+    ) -> Result<Self, TunnelError> {
         let any: SocketAddr = match config.hub {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -70,6 +74,7 @@ impl InProcess {
             state: Mutex::new(state),
             socket,
             clock,
+            handshakes,
             kick: Notify::new(),
             notes: broadcast::Sender::new(limits::NOTES),
         });
@@ -163,6 +168,14 @@ impl Shared {
             .expect("nothing panics while it holds the tunnel")
     }
 
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        match &self.handshakes {
+            Some(handshakes) => handshakes.at(now.ticks),
+            None => now,
+        }
+    }
+
     async fn run(self: Arc<Self>, mut gone: mpsc::Receiver<()>) {
         let mut buffer = Box::new([0; limits::DATAGRAM]);
         self.work(|_, _| {});
@@ -193,7 +206,7 @@ impl Shared {
 
     /// Runs `work`, then sends what came of it and hands out what arrived.
     fn work(&self, work: impl FnOnce(&mut State, Now)) {
-        let now = self.clock.now();
+        let now = self.now();
         let mut state = self.lock();
         let before = state.wake(now.ticks);
         work(&mut state, now);

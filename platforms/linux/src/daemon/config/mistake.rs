@@ -46,6 +46,18 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "cgroup_parent",
         "a name for the cgroup above all containers (1 to 32 of a-z, 0-9, - and _)",
     ),
+    (
+        "tunnel",
+        "\"auto\", \"kernel\", \"tun\", \"in-process\" or \"off\"",
+    ),
+    (
+        "transports",
+        "a list of \"mqtt\" and \"https\", the preferred first, each once at most",
+    ),
+    (
+        "prefer_again_s",
+        "a number of seconds from 1 to 86400",
+    ),
     ("rotation_days", "a number of days from 1 to 3650"),
     (
         "plain_registries",
@@ -134,6 +146,13 @@ impl<'a> Source<'a> {
         }
         if let Some(host) = file.plain_registries.iter().find(|host| !is_host(host)) {
             return Err(self.wrong("plain_registries", &format!("holds {host:?}")));
+        }
+        let mut transports = file.transports.iter().enumerate();
+        if transports.any(|(at, one)| file.transports[..at].contains(one)) {
+            return Err(self.wrong("transports", "names one twice"));
+        }
+        if !(1..=86_400).contains(&file.prefer_again_s) {
+            return Err(self.wrong("prefer_again_s", &format!("is {}", file.prefer_again_s)));
         }
         if let Some(days) = file.rotation_days.filter(|days| !(1..=3650).contains(days)) {
             return Err(self.wrong("rotation_days", &format!("is {days}")));

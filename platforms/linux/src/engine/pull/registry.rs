@@ -53,6 +53,8 @@ pub struct Registries {
     access: Arc<BTreeMap<String, Access>>,
     /// The fleet's own registry and what the device shows there, and nowhere else.
     own: Arc<RwLock<Option<(String, Credentials)>>>,
+    /// Reaches the fleet's own registry without leaving the tunnel; fails at once when there is none.
+    inside: Option<reqwest::Client>,
     tokens: Arc<Mutex<BTreeMap<Reference, String>>>,
 }
 
@@ -70,8 +72,16 @@ impl Registries {
             client,
             access: Arc::new(access),
             own: Arc::default(),
+            inside: None,
             tokens: Arc::default(),
         }
+    }
+
+    /// Asks the fleet's own registry through `inside` first, without TLS: a client all of whose connections end at the fleet, in the tunnel.
+    #[must_use]
+    pub fn through(mut self, inside: reqwest::Client) -> Self {
+        self.inside = Some(inside);
+        self
     }
 
     /// Says what the device shows at the fleet's own registry, `host` or `host:port`, from now on.
@@ -133,7 +143,7 @@ impl Registries {
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
             .to_owned();
-        let token = token::answer(&self.client, &self.access_to(from), from, &challenge).await?;
+        let token = self.token(from, &challenge).await?;
         self.tokens.lock().await.insert(from.clone(), token.clone());
         let response = self.send(from, digest, wanted, Some(token)).await?;
         checked(response, from, digest)
@@ -146,31 +156,62 @@ impl Registries {
         wanted: Wanted,
         token: Option<String>,
     ) -> Result<Response, Error> {
-        let scheme = if self.access_to(from).plain_http {
-            "http"
-        } else {
-            "https"
-        };
         let kind = match wanted {
             Wanted::Manifest => "manifests",
             Wanted::Blob { .. } => "blobs",
         };
-        let address = format!(
-            "{scheme}://{}/v2/{}/{kind}/{digest}",
-            from.host, from.repository
-        );
-        let mut request = self.client.get(address);
-        match wanted {
-            Wanted::Manifest => request = request.header(ACCEPT, MANIFEST_TYPES),
-            Wanted::Blob { from: 0 } => {}
-            Wanted::Blob { from } => request = request.header(RANGE, format!("bytes={from}-")),
+        let address = format!("{}/v2/{}/{kind}/{digest}", from.host, from.repository);
+        let dress = |mut request: reqwest::RequestBuilder| {
+            match wanted {
+                Wanted::Manifest => request = request.header(ACCEPT, MANIFEST_TYPES),
+                Wanted::Blob { from: 0 } => {}
+                Wanted::Blob { from } => request = request.header(RANGE, format!("bytes={from}-")),
+            }
+            match &token {
+                Some(token) => request.header(AUTHORIZATION, token),
+                None => request,
+            }
+        };
+        if let Some(inside) = self.inside_for(&from.host) {
+            let request = dress(inside.get(format!("http://{address}")));
+            if let Ok(Ok(response)) = tokio::time::timeout(SILENCE, request.send()).await {
+                return Ok(response);
+            }
         }
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, token);
-        }
+        let scheme = match self.access_to(from).plain_http {
+            true => "http",
+            false => "https",
+        };
+        let request = dress(self.client.get(format!("{scheme}://{address}")));
         let sent = tokio::time::timeout(SILENCE, request.send()).await;
         let sent = sent.map_err(|_| silent(&from.host))?;
         sent.map_err(|error| unreachable(&from.host, &error))
+    }
+
+    /// What the challenge asks for: inside the tunnel when the fleet itself gives it out, or from wherever the registry says.
+    async fn token(&self, from: &Reference, challenge: &str) -> Result<String, Error> {
+        let access = self.access_to(from);
+        if let Some(inside) = self.inside_for(&from.host) {
+            let realm = format!("https://{}/", from.host);
+            if challenge.contains(&format!("realm=\"{realm}")) {
+                let challenge = challenge.replacen(&realm, &format!("http://{}/", from.host), 1);
+                let access = Access {
+                    plain_http: true,
+                    ..access.clone()
+                };
+                if let Ok(token) = token::answer(inside, &access, from, &challenge).await {
+                    return Ok(token);
+                }
+            }
+        }
+        token::answer(&self.client, &access, from, challenge).await
+    }
+
+    /// The client for the tunnel, if this host is the fleet's own registry.
+    fn inside_for(&self, host: &str) -> Option<&reqwest::Client> {
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
+        let is_own = own.as_ref().is_some_and(|(own, _)| own == host);
+        self.inside.as_ref().filter(|_| is_own)
     }
 
     fn access_to(&self, from: &Reference) -> Access {

@@ -68,6 +68,12 @@ fn every_key_has_values_that_are_wrong_and_each_is_named_with_its_line_and_what_
         ("run", &["0", "\"run\""]),
         ("engine", &["0", "\"dokcer\""]),
         ("cgroup_parent", &["1", "\"a/b\""]),
+        ("tunnel", &["0", "\"wireguard\""]),
+        (
+            "transports",
+            &["\"mqtt\"", "[\"amqp\"]", "[\"mqtt\", \"mqtt\"]"],
+        ),
+        ("prefer_again_s", &["0", "-1", "90000", "\"600\""]),
         ("rotation_days", &["0", "-1", "4000", "\"90\""]),
         (
             "plain_registries",
