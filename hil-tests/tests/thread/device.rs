@@ -24,11 +24,12 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    pub(crate) async fn new(program: PathBuf, shore: &Shore) -> Self {
+    /// A device with these lines in its configuration too.
+    pub(crate) async fn new(program: PathBuf, shore: &Shore, lines: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
         let text = format!(
-            "device_type = \"board\"\nproduct = \"harbour\"\nserver = \"{}\"\nauthority = \"\"\"\n{}\"\"\"\nroot = \"{}\"\nprovisioning_key = \"{}\"\ndata = \"{}\"\nrun = \"{}\"\n",
+            "device_type = \"board\"\nproduct = \"harbour\"\nserver = \"{}\"\nauthority = \"\"\"\n{}\"\"\"\nroot = \"{}\"\nprovisioning_key = \"{}\"\ndata = \"{}\"\nrun = \"{}\"\n{lines}\n",
             shore.url(),
             shore.authority(),
             STANDARD.encode(shore.root_document()),

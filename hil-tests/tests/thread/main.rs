@@ -1,18 +1,21 @@
-//! One thread through everything: a real server, a real daemon, a real container.
+//! One thread through everything: a real server, a real daemon, a real container, in a network of their own.
 //!
 //! A device registers, gets a release, runs it, reports it, goes back from a broken one, and starts what it committed again with no server at all.
+//! All but the registration goes through the tunnel: the only other way to the server is cut.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod device;
+mod relay;
 mod shore;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use device::Device;
 use shore::Shore;
 
-/// Longest time for one step of the story, in seconds.
-const PATIENCE_S: u64 = 90;
+/// Longest time for one step of a story, in seconds.
+const PATIENCE_S: u64 = 120;
 
 /// Looks until it is so.
 async fn until(what: &str, device: &Device, mut look: impl AsyncFnMut() -> bool) {
@@ -28,23 +31,64 @@ async fn until(what: &str, device: &Device, mut look: impl AsyncFnMut() -> bool)
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_release_goes_from_the_shore_to_the_device_and_a_broken_one_goes_back() {
+fn missing() -> Option<&'static str> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: containers need root");
-        return;
+        return Some("containers need root");
     }
     if !std::path::Path::new("/bin/busybox").exists() {
-        eprintln!("SKIPPED: busybox-static is not installed");
+        return Some("busybox-static is not installed");
+    }
+    let ip = std::process::Command::new("ip").arg("-V").output();
+    if ip.is_err() {
+        return Some("iproute2 is not installed");
+    }
+    None
+}
+
+/// Tells a story in a network namespace of its own, so that nothing of it shows on this machine; or says why not.
+fn tell<F: Future<Output = ()>>(story: impl FnOnce(PathBuf) -> F + Send) {
+    if let Some(why) = missing() {
+        eprintln!("SKIPPED: {why}");
         return;
     }
     let Some(program) = device::program() else {
         eprintln!("SKIPPED: lightshipd is not built; `cargo test --workspace` builds it");
         return;
     };
+    std::thread::scope(|scope| {
+        let told = scope.spawn(|| {
+            #[expect(
+                deprecated,
+                reason = "its file-table flag, which is what makes it unsafe, is not given"
+            )]
+            rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).unwrap();
+            let up = std::process::Command::new("ip")
+                .args(["link", "set", "lo", "up"])
+                .status();
+            assert!(up.unwrap().success());
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(story(program));
+        });
+        if let Err(panic) = told.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// The whole story; after the registration the device reaches the server through its tunnel or not at all.
+async fn from_the_shore_and_back(program: PathBuf, lines: &str, is_inside: bool) {
     let shore = Shore::start().await;
-    let mut device = Device::new(program, &shore).await;
+    let mut device = Device::new(program, &shore, lines).await;
     device.start();
+    until("the registration", &device, async || {
+        !device.configuration().contains("provisioning_key") && shore.is_online().await
+    })
+    .await;
+    if is_inside {
+        shore.https.cut();
+    }
 
     let good = shore
         .push("1.0.0", &["/bin/busybox", "sleep", "1000"])
@@ -53,10 +97,6 @@ async fn a_release_goes_from_the_shore_to_the_device_and_a_broken_one_goes_back(
         shore.shows(&good).await
     })
     .await;
-    assert!(
-        !device.configuration().contains("provisioning_key"),
-        "it is erased"
-    );
 
     let bad = shore.push("2.0.0", &["/bin/busybox", "false"]).await;
     until("the rejection", &device, async || {
@@ -74,4 +114,51 @@ async fn a_release_goes_from_the_shore_to_the_device_and_a_broken_one_goes_back(
         device.runs("sleep 1000")
     })
     .await;
+}
+
+#[test]
+fn a_release_goes_over_mqtt_in_a_tunnel_inside_the_process_and_a_broken_one_goes_back() {
+    tell(async |program| {
+        from_the_shore_and_back(program, "tunnel = \"in-process\"", true).await;
+    });
+}
+
+#[test]
+fn a_release_goes_over_http_in_the_best_tunnel_that_the_machine_has() {
+    tell(async |program| {
+        from_the_shore_and_back(program, "transports = [\"https\"]", true).await;
+    });
+}
+
+#[test]
+fn a_release_goes_over_https_alone() {
+    tell(async |program| from_the_shore_and_back(program, "tunnel = \"off\"", false).await);
+}
+
+#[test]
+fn a_device_whose_tunnel_is_cut_goes_on_over_https_and_comes_back() {
+    tell(async |program| {
+        let shore = Shore::start().await;
+        let lines = "tunnel = \"in-process\"\nprefer_again_s = 2";
+        let mut device = Device::new(program, &shore, lines).await;
+        shore.tunnel.cut();
+        device.start();
+        until("the connection beside the tunnel", &device, async || {
+            shore.is_online().await
+        })
+        .await;
+        shore.tunnel.mend();
+        until("the way back into the tunnel", &device, async || {
+            device.said().contains("Switched { to: 0")
+        })
+        .await;
+        shore.https.cut();
+        let release = shore
+            .push("1.0.0", &["/bin/busybox", "sleep", "1000"])
+            .await;
+        until("a release in the tunnel", &device, async || {
+            shore.shows(&release).await
+        })
+        .await;
+    });
 }

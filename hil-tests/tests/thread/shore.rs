@@ -14,15 +14,26 @@ use reqwest::{Certificate, Client, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::relay::Relay;
+
 const PASSWORD: &str = "a password for tests";
 
 pub(crate) struct Shore {
     server: Handle,
     client: Client,
     url: String,
+    /// What lies between the devices and the server.
+    pub(crate) https: Relay,
+    /// What lies between the devices and the hub.
+    pub(crate) tunnel: Relay,
     token: String,
     root_document: Vec<u8>,
     _folder: TempDir,
+}
+
+fn free_udp_port() -> std::net::SocketAddr {
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    socket.local_addr().unwrap()
 }
 
 fn key(seed: u8) -> SigningKey {
@@ -47,6 +58,11 @@ impl Shore {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::on_free_ports(folder.path());
         config.admin.password = Some(PASSWORD.to_owned());
+        // The hub has to say where devices find it before it listens, so its port is chosen here.
+        let hub = free_udp_port();
+        let tunnel = Relay::udp(hub).await;
+        config.tunnel.listen = Some(hub);
+        config.tunnel.endpoint = Some(tunnel.address.to_string());
         let server = Server::start(config).await.unwrap();
         let authority = Certificate::from_pem(server.authority_pem().as_bytes()).unwrap();
         let client = Client::builder()
@@ -54,10 +70,14 @@ impl Shore {
             .build()
             .unwrap();
         let url = server.url();
+        let https = url.strip_prefix("https://").unwrap().parse().unwrap();
+        let https = Relay::tcp(https).await;
         let mut shore = Self {
             server,
             client,
             url,
+            https,
+            tunnel,
             token: String::new(),
             root_document: Vec::new(),
             _folder: folder,
@@ -103,8 +123,9 @@ impl Shore {
             .await;
     }
 
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    /// Where devices reach the server.
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}", self.https.address)
     }
 
     pub(crate) fn authority(&self) -> String {
@@ -113,6 +134,16 @@ impl Shore {
 
     pub(crate) fn root_document(&self) -> &[u8] {
         &self.root_document
+    }
+
+    /// Asks the device for something.
+    pub(crate) async fn command(&self, command: Value) {
+        let uuid = self.device().await.unwrap()["uuid"].clone();
+        let path = format!(
+            "/api/v1/fleets/harbour/devices/{}/commands",
+            uuid.as_str().unwrap()
+        );
+        self.ask(Method::POST, &path, command).await;
     }
 
     pub(crate) async fn stop(self) {
@@ -144,11 +175,17 @@ impl Shore {
         serde_json::from_str(&text).unwrap_or(Value::Null)
     }
 
-    async fn device(&self) -> Option<Value> {
+    pub(crate) async fn device(&self) -> Option<Value> {
         let devices = self
             .ask(Method::GET, "/api/v1/fleets/harbour/devices", Value::Null)
             .await;
         devices.as_array()?.first().cloned()
+    }
+
+    /// Whether the device is registered and connected.
+    pub(crate) async fn is_online(&self) -> bool {
+        let device = self.device().await.unwrap_or_default();
+        device["online"].as_bool() == Some(true) && !device["registered_at"].is_null()
     }
 
     /// The device's state in its latest report.
@@ -211,7 +248,7 @@ impl Shore {
     /// Pushes a release of one container that runs this command, signed by the publisher.
     pub(crate) async fn push(&self, version: &str, command: &[&str]) -> Digest {
         let artifact = self.image().await;
-        let host = self.url.split_once("://").unwrap().1;
+        let host = self.https.address;
         let spec = json!({
             "version": 1, "application": "harbour", "image": format!("{host}/harbour"),
             "command": command, "network": {"mode": "host"}, "restart": "no",

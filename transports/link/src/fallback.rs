@@ -197,7 +197,11 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
         let worst = match (worst, failure) {
             (Some(refused @ Failure::Refused { .. }), _) => refused,
             // Who asks for patience is to get it, whatever else could not be reached.
-            (Some(busy @ Failure::Busy { .. }), other) if !matches!(other, Failure::Refused { .. }) => busy,
+            (Some(busy @ Failure::Busy { .. }), other)
+                if !matches!(other, Failure::Refused { .. }) =>
+            {
+                busy
+            }
             (Some(_) | None, failure) => failure,
         };
         if attempt + 1 == self.used {
@@ -259,7 +263,9 @@ impl<M: RawMutex, const LINKS: usize, const N: usize> Link for Fallback<'_, M, L
             Some((before, _)) => discriminant(&before.secret) != discriminant(&credentials.secret),
             None => false,
         };
-        let is_due = self.preferred_at.is_some_and(|moment| moment <= Instant::now());
+        let is_due = self
+            .preferred_at
+            .is_some_and(|moment| moment <= Instant::now());
         if is_somebody_else || is_due {
             self.last = 0;
         }

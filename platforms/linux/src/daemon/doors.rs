@@ -110,7 +110,8 @@ async fn join(mut client: UnixStream, service: Service, mut opened: Opened) {
     let carried = async {
         match dial(&open, service).await {
             Ok(mut stream) => {
-                let copied = copy_bidirectional_with_sizes(&mut client, &mut stream, BUFFER, BUFFER);
+                let copied =
+                    copy_bidirectional_with_sizes(&mut client, &mut stream, BUFFER, BUFFER);
                 // Either end may hang up whenever it likes.
                 let _ = copied.await;
             }

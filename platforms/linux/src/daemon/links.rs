@@ -6,9 +6,9 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_time::Duration;
 use lightship_core::limits::MESSAGE_BYTES;
 use lightship_https::host;
+use lightship_link::Fallback;
 use lightship_link::chunk::{Exchange, Slot};
 use lightship_link::mailbox::{Mailbox, Packet};
-use lightship_link::Fallback;
 use lightship_mqtt::host as mqtt;
 
 use super::config::Transport;
@@ -120,7 +120,11 @@ pub(super) fn join<'a>(
         inside: (inside_reader, inside_logs),
         direct: (direct_reader, direct_logs),
     };
-    (Fallback::new(handles, fleet.again).using(used), ends, carriers)
+    (
+        Fallback::new(handles, fleet.again).using(used),
+        ends,
+        carriers,
+    )
 }
 
 impl Ends<'_> {

@@ -105,10 +105,18 @@ impl Keeper {
         self.close();
         if let Err(error) = self.handshakes.rise_to(handshake_floor_s) {
             tracing::error!(%error, "the time of handshakes is not saved; there is no tunnel");
-            return if is_trial { Err(Failure::Storage) } else { Ok(()) };
+            return if is_trial {
+                Err(Failure::Storage)
+            } else {
+                Ok(())
+            };
         }
         let Some(mut notes) = self.try_open(secret, terms).await else {
-            return if is_trial { Err(Failure::Network) } else { Ok(()) };
+            return if is_trial {
+                Err(Failure::Network)
+            } else {
+                Ok(())
+            };
         };
         if is_trial {
             let proof = timeout(TRIAL, reachable(&mut notes)).await;

@@ -74,7 +74,7 @@ impl Config {
         })
     }
 
-    /// The same, but every connection is made to this unix socket, behind which the fleet is.
+    /// The same, but every connection is made to this unix socket, behind which the fleet is, in the tunnel of a registered device: nobody registers here.
     #[must_use]
     pub fn through(mut self, socket: &Path) -> Self {
         self.socket = Some(socket.to_path_buf());

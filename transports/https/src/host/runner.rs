@@ -9,7 +9,7 @@ use std::time::Duration;
 use embassy_sync::blocking_mutex::raw::RawMutex;
 use lightship_core::wire::Up;
 use lightship_link::mailbox::{Port, Wish, Work};
-use lightship_link::{Credentials, Failure, Known, Misconduct};
+use lightship_link::{Credentials, Failure, Known, Misconduct, Unreachable};
 use reqwest::Client;
 use tokio::time::{Instant, sleep_until};
 
@@ -80,6 +80,11 @@ impl<'a, M: RawMutex> Runner<'a, M> {
             asked_at: Instant::now(),
         };
         if connection.bearer.is_none() {
+            // Behind the socket is a tunnel, and there is none before the device is registered.
+            if self.config.socket.is_some() {
+                let failure = Failure::Unreachable(Unreachable::NotConnected);
+                return End::Failed(failure);
+            }
             return self.register(&mut connection).await;
         }
         // The first answer says whether the credentials are good, so it is not to be held.

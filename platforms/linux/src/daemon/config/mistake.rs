@@ -54,10 +54,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "transports",
         "a list of \"mqtt\" and \"https\", the preferred first, each once at most",
     ),
-    (
-        "prefer_again_s",
-        "a number of seconds from 1 to 86400",
-    ),
+    ("prefer_again_s", "a number of seconds from 1 to 86400"),
     ("rotation_days", "a number of days from 1 to 3650"),
     (
         "plain_registries",
