@@ -92,12 +92,17 @@ impl Device {
             .collect()
     }
 
-    /// As a loss of power: nothing is asked first.
-    pub(crate) fn kill_with_containers(&mut self) {
+    /// Kills the daemon alone; its containers run on.
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// As a loss of power: nothing is asked first.
+    pub(crate) fn kill_with_containers(&mut self) {
+        self.kill();
         for shim in self.shims() {
             for pid in children(shim).into_iter().chain([shim]) {
                 let pid = i32::try_from(pid)

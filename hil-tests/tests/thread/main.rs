@@ -162,3 +162,45 @@ fn a_device_whose_tunnel_is_cut_goes_on_over_https_and_comes_back() {
         .await;
     });
 }
+
+/// Both keys are replaced, the daemon is killed again and again meanwhile, and only the tunnel leads to the fleet.
+async fn rotate(program: PathBuf, lines: &str) {
+    let shore = Shore::start().await;
+    let mut device = Device::new(program, &shore, lines).await;
+    device.start();
+    until("the registration", &device, async || {
+        !device.configuration().contains("provisioning_key") && shore.is_online().await
+    })
+    .await;
+    shore.https.cut();
+    shore
+        .command(serde_json::json!({"command": "rotate"}))
+        .await;
+    for pause_ms in [5, 60, 20, 150, 90] {
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        device.kill();
+        device.start();
+    }
+    for key in ["KeyRotated(Api)", "KeyRotated(WireGuard)"] {
+        until(key, &device, async || device.said().contains(key)).await;
+    }
+    device.kill();
+    device.start();
+    let release = shore
+        .push("1.0.0", &["/bin/busybox", "sleep", "1000"])
+        .await;
+    until("a release with the new keys", &device, async || {
+        shore.shows(&release).await
+    })
+    .await;
+}
+
+#[test]
+fn keys_are_replaced_on_command_and_kills_in_between_cost_nothing() {
+    tell(async |program| rotate(program, "tunnel = \"in-process\"").await);
+}
+
+#[test]
+fn keys_are_replaced_in_the_best_tunnel_that_the_machine_has() {
+    tell(async |program| rotate(program, "").await);
+}
