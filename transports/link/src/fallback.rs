@@ -22,8 +22,16 @@ pub struct Fallback<'a, M: RawMutex, const LINKS: usize, const N: usize = MESSAG
     again: Duration,
     state: State,
     wanted: Option<(Credentials, Known)>,
-    /// The link that worked last.
+    /// The link that was used last, as the agent knows it.
     last: usize,
+    /// The link that is tried first: the one that worked last, or the one after a link that said it was up and let nothing through.
+    first: usize,
+    /// Why that one is not the one that was used last.
+    lost: Option<Failure>,
+    /// The link whose last words the agent hears when no connection is wanted.
+    heard: usize,
+    /// Whether anything went through on the open link.
+    is_proved: bool,
     /// When a preferred link is to be tried again; none while the first is used.
     preferred_at: Option<Instant>,
     /// A message that waits for a switch to end.
@@ -73,6 +81,10 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
             state: State::Idle,
             wanted: None,
             last: 0,
+            first: 0,
+            lost: None,
+            heard: 0,
+            is_proved: false,
             preferred_at: None,
             held: None,
         }
@@ -85,11 +97,11 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
         self
     }
 
-    /// The link of this attempt: what worked last, then the others in order.
+    /// The link of this attempt: the first, then the others in order.
     fn link_of(&self, attempt: usize) -> usize {
         match attempt {
-            0 => self.last,
-            other if other <= self.last => other - 1,
+            0 => self.first,
+            other if other <= self.first => other - 1,
             other => other,
         }
     }
@@ -103,14 +115,14 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
     /// The link whose messages the agent hears.
     fn current(&self) -> usize {
         match self.state {
-            State::Idle => self.last,
+            State::Idle => self.heard,
             State::Trying { attempt, .. } => self.link_of(attempt),
             State::Open { at } | State::Probing { at, .. } | State::Leaving { at, .. } => at,
         }
     }
 
     fn open(&mut self, at: usize) {
-        self.last = at;
+        (self.last, self.first, self.is_proved) = (at, at, false);
         self.state = State::Open { at };
         self.preferred_at = match (at, self.preferred_at) {
             (0, _) => None,
@@ -133,9 +145,9 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
                 Some(Heard::At(current))
             }
             State::Trying { attempt, worst } => match self.links[current].peek().await {
-                Brief::Other => Some(Heard::At(current)),
+                Brief::Passed | Brief::Other => Some(Heard::At(current)),
                 Brief::Up => {
-                    let why = worst;
+                    let why = worst.or(self.lost.take());
                     let is_new = current != self.last;
                     self.open(current);
                     Some(match is_new {
@@ -174,16 +186,27 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
                         why: None,
                     })
                 }
-                Brief::Up | Brief::Other => Some(Heard::At(at)),
+                Brief::Up | Brief::Passed | Brief::Other => Some(Heard::At(at)),
             },
         }
     }
 
     fn at_open(&mut self, at: usize, brief: Brief) -> Heard {
-        if let Brief::Down(_) = brief {
-            self.state = State::Idle;
+        match brief {
+            Brief::Down(failure) => self.closed(at, failure),
+            Brief::Passed => self.is_proved = true,
+            Brief::Up | Brief::Other => {}
         }
         Heard::At(at)
+    }
+
+    /// A link that comes up and lets nothing through would otherwise be used for ever.
+    fn closed(&mut self, at: usize, failure: Failure) {
+        (self.state, self.heard) = (State::Idle, at);
+        if !self.is_proved {
+            self.first = (at + 1) % self.used;
+            self.lost = Some(failure);
+        }
     }
 
     fn next_attempt(
@@ -222,13 +245,13 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
         let (preferred, open) = (&mut before[next], &mut after[0]);
         let never = core::future::pending::<()>();
         match select3(open.peek(), preferred.peek(), never).await {
-            Either3::First(Brief::Down(_)) => {
-                // Whatever comes of the probe, the agent is to ask for a connection again.
-                preferred.disconnect();
-                self.state = State::Idle;
-                Some(Heard::At(at))
+            Either3::First(brief) => {
+                if let Brief::Down(_) = brief {
+                    // Whatever comes of the probe, the agent is to ask for a connection again.
+                    preferred.disconnect();
+                }
+                Some(self.at_open(at, brief))
             }
-            Either3::First(Brief::Up | Brief::Other) => Some(Heard::At(at)),
             Either3::Second(Brief::Up) => {
                 open.disconnect();
                 self.state = State::Leaving { at, next };
@@ -246,7 +269,7 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
                 None
             }
             // Nothing was sent on it, so this is nothing that anybody waits for.
-            Either3::Second(Brief::Other) => {
+            Either3::Second(Brief::Passed | Brief::Other) => {
                 preferred.skip();
                 None
             }
@@ -257,7 +280,6 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
 
 impl<M: RawMutex, const LINKS: usize, const N: usize> Link for Fallback<'_, M, LINKS, N> {
     fn connect(&mut self, credentials: &Credentials, known: Known) {
-        self.disconnect_all();
         // What a device may use may depend on who it is, and what failed long ago may work by now.
         let is_somebody_else = match &self.wanted {
             Some((before, _)) => discriminant(&before.secret) != discriminant(&credentials.secret),
@@ -267,20 +289,21 @@ impl<M: RawMutex, const LINKS: usize, const N: usize> Link for Fallback<'_, M, L
             .preferred_at
             .is_some_and(|moment| moment <= Instant::now());
         if is_somebody_else || is_due {
-            self.last = 0;
+            self.first = 0;
         }
+        self.disconnect_all_but(self.first);
         self.wanted = Some((credentials.clone(), known));
         self.state = State::Trying {
             attempt: 0,
             worst: None,
         };
-        self.connect_to(self.last);
+        self.connect_to(self.first);
     }
 
     fn disconnect(&mut self) {
         let current = self.current();
-        self.last = current;
-        self.disconnect_all();
+        (self.first, self.heard) = (current, current);
+        self.disconnect_all_but(current);
         self.wanted = None;
         self.state = State::Idle;
         self.links[current].disconnect();
@@ -318,11 +341,10 @@ impl<M: RawMutex, const LINKS: usize, const N: usize> Link for Fallback<'_, M, L
 }
 
 impl<M: RawMutex, const LINKS: usize, const N: usize> Fallback<'_, M, LINKS, N> {
-    /// Ends every connection but the current one, which the caller replaces or ends itself.
-    fn disconnect_all(&mut self) {
-        let current = self.current();
+    /// Ends every connection but one, which the caller replaces or ends itself.
+    fn disconnect_all_but(&mut self, kept: usize) {
         for (at, link) in self.links.iter_mut().enumerate() {
-            if at != current {
+            if at != kept {
                 link.disconnect();
             }
         }

@@ -157,7 +157,9 @@ impl<M: RawMutex, const N: usize> Handle<'_, M, N> {
 pub(crate) enum Brief {
     Up,
     Down(Failure),
-    /// Anything that is not about the connection itself.
+    /// Something went through: a message came, or one was acknowledged.
+    Passed,
+    /// Anything else that is not about the connection itself.
     Other,
 }
 
@@ -178,7 +180,8 @@ impl<M: RawMutex, const N: usize> Handle<'_, M, N> {
                 }
                 Kind::Up { .. } => Brief::Up,
                 Kind::Down(failure) => Brief::Down(failure),
-                Kind::Sent | Kind::Unsent(_) | Kind::Message | Kind::Rejected(_) => Brief::Other,
+                Kind::Sent | Kind::Message => Brief::Passed,
+                Kind::Unsent(_) | Kind::Rejected(_) => Brief::Other,
             };
             return brief;
         }

@@ -16,6 +16,12 @@ impl<'d, D: Dial> Line<'d, D> {
         Self { dial, stream: None }
     }
 
+    /// Opens a stream, and keeps it for the first request.
+    pub(super) async fn open(&mut self) -> Result<(), Failure> {
+        self.stream = Some(self.dial.dial().await.map_err(Failure::Unreachable)?);
+        Ok(())
+    }
+
     /// Sends a request and waits for the first byte of its answer.
     ///
     /// A stream that was kept may have been closed since; then the request is sent again on a new one, once.

@@ -4,14 +4,14 @@ use core::pin::pin;
 
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::RawMutex;
-use embassy_time::{Duration, Instant};
+use embassy_time::{Duration, Instant, with_timeout};
 use lightship_core::wire::Up;
 use lightship_link::mailbox::{Port, Turn};
 use lightship_link::{Credentials, Failure, Known, Misconduct};
 
 use super::line::Line;
 use super::target::{self, Answer, Question};
-use super::work::{Desk, Letters, Outcome, Reply};
+use super::work::{Desk, Letters, Outcome, Reply, SILENT};
 use super::{Dial, End, Patience, Runner, Site};
 use crate::protocol::{self, Seen};
 
@@ -39,8 +39,19 @@ impl<D: Dial, M: RawMutex, const N: usize, const T: usize> Runner<'_, D, M, N, T
         let bearer = protocol::bearer(credentials);
         let bearer = bearer.as_deref();
         let letters = Letters::new();
+        let mut line = Line::new(&self.dial);
+        if bearer.is_none() {
+            // There is nothing to ask yet; that a fleet is there the stream says, and a registration proves itself.
+            let opening = with_timeout(self.patience.timeout, line.open());
+            match select(opening, self.port.order()).await {
+                Either::First(Ok(Ok(()))) => {}
+                Either::First(Ok(Err(failure))) => return End::Failed(failure),
+                Either::First(Err(_)) => return End::Failed(SILENT),
+                Either::Second(wish) => return End::Ordered(wish),
+            }
+        }
         let desk = Desk {
-            line: Line::new(&self.dial),
+            line,
             site: self.site,
             bearer,
             timeout: self.patience.timeout,

@@ -79,13 +79,10 @@ impl<'a, M: RawMutex> Runner<'a, M> {
             seen: Seen::new(known),
             asked_at: Instant::now(),
         };
-        if connection.bearer.is_none() {
-            // Behind the socket is a tunnel, and there is none before the device is registered.
-            if self.config.socket.is_some() {
-                let failure = Failure::Unreachable(Unreachable::NotConnected);
-                return End::Failed(failure);
-            }
-            return self.register(&mut connection).await;
+        // Behind the socket is a tunnel, and there is none before the device is registered.
+        if connection.bearer.is_none() && self.config.socket.is_some() {
+            let failure = Failure::Unreachable(Unreachable::NotConnected);
+            return End::Failed(failure);
         }
         // The first answer says whether the credentials are good, so it is not to be held.
         let mut asking = connection.ask(&self.config, Duration::ZERO);
@@ -94,6 +91,12 @@ impl<'a, M: RawMutex> Runner<'a, M> {
             wish = self.port.order() => return End::Ordered(wish),
         };
         match first {
+            // Who shows nothing is let in nowhere; but a fleet is there, and a registration proves itself.
+            Ok(_) | Err(Failure::Refused { .. } | Failure::Declined)
+                if connection.bearer.is_none() =>
+            {
+                self.register(&mut connection).await
+            }
             Ok(answer) => {
                 self.port.up(false).await;
                 self.carry(&mut connection, answer).await

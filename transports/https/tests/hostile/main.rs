@@ -67,6 +67,7 @@ of_both_halves! {
         ;
     talk:
         a_device_registers_with_a_provisioning_key_alone
+        where_nobody_is_nobody_registers
         a_refused_registration_is_an_answer_and_says_why
         a_proposed_key_is_accepted_by_name
         a_busy_fleet_leaves_the_connection_up

@@ -44,6 +44,20 @@ pub(super) fn a_device_registers_with_a_provisioning_key_alone<H: Half>() {
     });
 }
 
+pub(super) fn where_nobody_is_nobody_registers<H: Half>() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let (mut link, _, _) = H::start(address);
+        let uuid = credentials(1).uuid;
+        let secret = Secret::Provisioning(ProvisioningKey([2; 32]));
+        link.connect(&Credentials { uuid, secret }, Known::default());
+        let nobody = Failure::Unreachable(Unreachable::Connect);
+        assert_eq!(soon("an end", link.next()).await, Event::Down(nobody));
+    });
+}
+
 pub(super) fn a_refused_registration_is_an_answer_and_says_why<H: Half>() {
     run(async {
         let (fleet, address) = Fleet::start(None).await;

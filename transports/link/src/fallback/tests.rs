@@ -279,3 +279,62 @@ fn a_request_for_patience_is_not_lost_in_the_failures_of_others() {
         assert_eq!(seen, ["Down(Busy { retry_after_s: Some(60) })"]);
     });
 }
+
+#[test]
+fn a_link_that_let_nothing_through_is_not_the_first_to_be_tried_again() {
+    with(async |mut links, mut one, mut two| {
+        links.connect(&credentials(), Known::default());
+        let seen = watch(&mut links, async {
+            connecting(&mut one).await;
+            one.up(false).await;
+            one.down(AWAY).await;
+            one.handled().await;
+        })
+        .await;
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        links.connect(&credentials(), Known::default());
+        let seen = watch(&mut links, async {
+            connecting(&mut two).await;
+            two.up(false).await;
+            two.handled().await;
+        })
+        .await;
+        let switched = "Switched { to: 1, why: Some(Unreachable(Connect)) }";
+        assert_eq!(seen, [switched, "Up { resumed: false }"]);
+    });
+}
+
+#[test]
+fn a_link_that_let_something_through_is_tried_first_again() {
+    with(async |mut links, mut one, _two| {
+        for _ in 0..2 {
+            links.connect(&credentials(), Known::default());
+            let seen = watch(&mut links, async {
+                connecting(&mut one).await;
+                one.up(false).await;
+                say(&mut one, 1).await;
+                one.down(AWAY).await;
+                one.handled().await;
+            })
+            .await;
+            assert_eq!(seen.len(), 3, "{seen:?}");
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_is_asked_for_anew_leaves_no_other_behind() {
+    with(async |mut links, mut one, mut two| {
+        links.connect(&credentials(), Known::default());
+        watch(&mut links, async {
+            connecting(&mut one).await;
+            one.down(AWAY).await;
+            connecting(&mut two).await;
+        })
+        .await;
+        // The second one is being connected when the agent has waited long enough.
+        links.connect(&credentials(), Known::default());
+        assert_eq!(taken(&mut two).await, Wish::Disconnect);
+        assert!(matches!(taken(&mut one).await, Wish::Connect(..)));
+    });
+}
