@@ -4,7 +4,11 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "agent")]
+pub mod agent;
 pub mod boot;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod flash;
 mod handoff;
 mod inspect;

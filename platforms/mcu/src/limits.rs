@@ -23,3 +23,59 @@ pub const TRIES: u8 = 3;
 /// Power cuts during a trial before it is reverted: they say nothing about the image, but an image
 /// that drains the battery must not be tried for ever.
 pub const CUTS: u8 = 16;
+
+/// Longest record of the agent, in bytes, with what the flash adds: a state with two releases of two components.
+#[cfg(feature = "agent")]
+pub const RECORD_BYTES: usize = 2816;
+
+/// Longest message that a microcontroller takes: an assignment and a release of two components, each with two signatures.
+#[cfg(feature = "agent")]
+pub const MESSAGE_BYTES: usize = 2048;
+
+/// Steps of the core that wait; it asks for one a component and version at most.
+#[cfg(feature = "agent")]
+pub const STEPS: usize = 12;
+
+/// Requests of the application that wait: locks and orders.
+#[cfg(feature = "agent")]
+pub const REQUESTS: usize = 4;
+
+/// Time between two feedings of the watchdog, which should bite after several of them.
+#[cfg(feature = "agent")]
+pub const FEED_EVERY: embassy_time::Duration = embassy_time::Duration::from_millis(500);
+
+/// Largest message in JSON, over HTTP: base64 makes documents a third longer.
+#[cfg(feature = "agent")]
+pub const TEXT_BYTES: usize = 3072;
+
+/// All records of the core together, as they are read at boot; also the largest of them as it is written.
+#[cfg(feature = "agent")]
+pub const RECORDS_BYTES: usize = 4096;
+
+/// Connections inside the tunnel: two of HTTP, one of MQTT.
+#[cfg(feature = "agent")]
+pub const CONNECTIONS: usize = 3;
+
+/// What a connection may have sent and not acknowledged.
+#[cfg(feature = "agent")]
+pub const TCP_SEND: usize = 1024;
+
+/// What a connection may have received and not read: a chunk of a blob, with its packet around it.
+#[cfg(feature = "agent")]
+pub const TCP_RECEIVE: usize = 2048;
+
+/// After so long without a sign of life a connection is gone.
+#[cfg(feature = "agent")]
+pub const TCP_TIMEOUT: embassy_time::Duration = embassy_time::Duration::from_secs(60);
+
+/// Packets that came through the tunnel and wait for the stack.
+#[cfg(feature = "agent")]
+pub const TUNNEL_RECEIVE: usize = 3;
+
+/// Packets that wait to be sent through the tunnel.
+#[cfg(feature = "agent")]
+pub const TUNNEL_SEND: usize = 2;
+
+/// Datagrams without any proof that the hub is there, after which its name is looked up again.
+#[cfg(feature = "agent")]
+pub const RESOLVE_AFTER: u32 = 8;

@@ -81,6 +81,16 @@ pub trait Slots {
     /// If the flash cannot be read.
     fn running(&mut self) -> Result<Header, Error>;
 
+    /// The image that runs, as a release names it: hashed as it lies in flash.
+    ///
+    /// # Errors
+    ///
+    /// If the flash cannot be read.
+    fn artifact(&mut self) -> Result<Artifact, Error>;
+
+    /// Whether the staged image is this one, whole, as it lies in flash.
+    fn holds(&mut self, artifact: &Artifact) -> bool;
+
     /// Starts to stage an image, or goes on where a reboot interrupted it.
     /// Returns the offset of the first byte to write.
     ///
@@ -88,6 +98,9 @@ pub trait Slots {
     ///
     /// During a trial, for an image that cannot fit, and if the start cannot be recorded.
     fn begin(&mut self, artifact: &Artifact) -> Result<u32, Error>;
+
+    /// What is being staged in this life, and the offset of its next byte.
+    fn staging(&self) -> Option<(Artifact, u32)>;
 
     /// Writes the bytes at `offset` and returns the offset of the next.
     ///
@@ -128,4 +141,18 @@ pub trait Slots {
     ///
     /// If the running image is not on trial or it cannot be recorded: then it still is.
     fn revert(&mut self) -> Result<(), Error>;
+
+    /// Forgets how the last update ended, so that it is not taken for the end of the next one.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be recorded.
+    fn acknowledge(&mut self) -> Result<(), Error>;
+
+    /// Raises the version floor to `floor`, but not above the confirmed image's own security version; an image on trial raises nothing.
+    ///
+    /// # Errors
+    ///
+    /// During a trial, and if it cannot be recorded.
+    fn raise_floor(&mut self, floor: u32) -> Result<(), Error>;
 }

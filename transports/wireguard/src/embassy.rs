@@ -6,7 +6,7 @@
 //! ```
 //! [`new`] makes both ends; [`Runner::run`] is a task of its own.
 
-use embassy_futures::select::{Either4, select4};
+use embassy_futures::select::{Either3, Either4, select3, select4};
 use embassy_net::IpEndpoint;
 use embassy_net::udp::UdpSocket;
 use embassy_net_driver_channel as channel;
@@ -93,6 +93,7 @@ impl Wire for Udp<'_> {
 /// The application's way to the running tunnel.
 pub struct Control<M: RawMutex> {
     keys: Signal<M, KeySet>,
+    others: Signal<M, Keys>,
     moved: Signal<M, ()>,
     notes: Channel<M, LinkNote, NOTES>,
 }
@@ -102,6 +103,7 @@ impl<M: RawMutex> Control<M> {
     pub const fn new() -> Self {
         Self {
             keys: Signal::new(),
+            others: Signal::new(),
             moved: Signal::new(),
             notes: Channel::new(),
         }
@@ -110,6 +112,13 @@ impl<M: RawMutex> Control<M> {
     /// Changes to other keys while running: store them as pending and announce them to the hub first.
     pub fn offer_keys(&self, keys: KeySet) {
         self.keys.signal(keys);
+    }
+
+    /// Begins another tunnel in place of this one: another hub key, another end, or keys that were already announced.
+    ///
+    /// The driver and the stack on it stay; sessions of the old tunnel are forgotten. Keys that can never work change nothing.
+    pub fn replace(&self, keys: KeySet, keep_alive: KeepAlive) {
+        self.others.signal(Keys { keys, keep_alive });
     }
 
     /// The board is in another network.
@@ -127,6 +136,12 @@ impl<M: RawMutex> Default for Control<M> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What another tunnel is made of.
+struct Keys {
+    keys: KeySet,
+    keep_alive: KeepAlive,
 }
 
 /// The keys of a tunnel, and what it starts from.
@@ -253,6 +268,14 @@ impl<M: RawMutex> Runner<'_, M> {
                     // Keys that can never work change nothing.
                     let _ = self.link.offer(self.floor.now(ticks()), keys);
                 }
+                Either4::Fourth(Order::Others(others)) => {
+                    let now = self.floor.now(ticks());
+                    let Keys { keys, keep_alive } = others;
+                    if let Ok(link) = Link::new(now, keys, None, keep_alive) {
+                        self.link = link;
+                        held = false;
+                    }
+                }
                 Either4::Fourth(Order::Moved) => self.link.moved(self.floor.now(ticks())),
             }
         }
@@ -273,14 +296,16 @@ impl<M: RawMutex> Runner<'_, M> {
 
 enum Order {
     Keys(KeySet),
+    Others(Keys),
     Moved,
 }
 
 async fn select_orders<M: RawMutex>(control: &Control<M>) -> Order {
-    use embassy_futures::select::{Either, select};
-    match select(control.keys.wait(), control.moved.wait()).await {
-        Either::First(keys) => Order::Keys(keys),
-        Either::Second(()) => Order::Moved,
+    let (keys, others) = (control.keys.wait(), control.others.wait());
+    match select3(keys, others, control.moved.wait()).await {
+        Either3::First(keys) => Order::Keys(keys),
+        Either3::Second(others) => Order::Others(others),
+        Either3::Third(()) => Order::Moved,
     }
 }
 

@@ -85,6 +85,19 @@ impl<R: NorFlash, L: Layout, V: Ed25519> Slots for Updater<'_, R, L, V> {
         header_of(self.layout.running(self.handoff.slot)).map_err(Error::Rejected)
     }
 
+    fn artifact(&mut self) -> Result<Artifact, Error> {
+        let size = self.running()?.size.saturating_add(HEADER_LEN as u32);
+        let digest = digest_of(self.layout.running(self.handoff.slot), size);
+        let digest = digest.map_err(Error::Rejected)?;
+        Ok(Artifact { digest, size })
+    }
+
+    fn holds(&mut self, artifact: &Artifact) -> bool {
+        let mut staged = self.layout.staging(self.handoff.slot);
+        let fits = artifact.size as usize <= staged.capacity();
+        fits && digest_of(&mut staged, artifact.size) == Ok(artifact.digest)
+    }
+
     fn begin(&mut self, artifact: &Artifact) -> Result<u32, Error> {
         self.writer = None;
         let state = self.log.state();
@@ -101,6 +114,11 @@ impl<R: NorFlash, L: Layout, V: Ed25519> Slots for Updater<'_, R, L, V> {
         }
         let writer = self.writer.insert(Writer::begin(&mut self.log, artifact)?);
         Ok(writer.next())
+    }
+
+    fn staging(&self) -> Option<(Artifact, u32)> {
+        let writer = self.writer.as_ref()?;
+        Some((*writer.artifact(), writer.next()))
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<u32, Error> {
@@ -166,5 +184,28 @@ impl<R: NorFlash, L: Layout, V: Ed25519> Slots for Updater<'_, R, L, V> {
             outcome: Outcome::Reverted(crate::Revert::Asked),
             ..*self.log.state()
         })
+    }
+
+    fn acknowledge(&mut self) -> Result<(), Error> {
+        let state = *self.log.state();
+        if state.trial.is_some() || state.outcome == Outcome::None {
+            return Ok(());
+        }
+        self.store(BootState {
+            outcome: Outcome::None,
+            ..state
+        })
+    }
+
+    fn raise_floor(&mut self, floor: u32) -> Result<(), Error> {
+        let state = *self.log.state();
+        if state.trial.is_some() || state.confirmed != self.layout.confirmed(self.slot()) {
+            return Err(Error::TrialRunning);
+        }
+        let floor = state.floor.max(floor.min(self.running()?.security_version));
+        if floor == state.floor {
+            return Ok(());
+        }
+        self.store(BootState { floor, ..state })
     }
 }

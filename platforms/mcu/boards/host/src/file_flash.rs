@@ -1,4 +1,6 @@
 //! NOR flash in a file.
+//!
+//! What was written is the file's at once, and so survives the process; it is not forced to the disk, so it may not survive the machine.
 
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
@@ -6,9 +8,11 @@ use embedded_storage::nor_flash::{
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 const WORD: usize = 4;
-const SECTOR: usize = 4096;
+/// Bytes that are erased at once.
+pub(crate) const SECTOR: u32 = 4096;
 
 /// A file whose bytes are those of a flash.
 #[derive(Debug)]
@@ -38,7 +42,7 @@ impl NorFlashError for Error {
 }
 
 impl FileFlash {
-    pub(crate) fn open(path: &str) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(path)?;
         let len = file.metadata()?.len() as usize;
         Ok(Self { file, len })
@@ -57,8 +61,7 @@ impl FileFlash {
     fn store(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Error> {
         self.file
             .write_all_at(bytes, offset.into())
-            .map_err(Error::File)?;
-        self.file.sync_data().map_err(Error::File)
+            .map_err(Error::File)
     }
 }
 
@@ -83,11 +86,11 @@ impl ReadNorFlash for FileFlash {
 
 impl NorFlash for FileFlash {
     const WRITE_SIZE: usize = WORD;
-    const ERASE_SIZE: usize = SECTOR;
+    const ERASE_SIZE: usize = SECTOR as usize;
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), Error> {
         let len = to.checked_sub(from).ok_or(Error::Range)? as usize;
-        self.check(from, len, SECTOR)?;
+        self.check(from, len, SECTOR as usize)?;
         self.store(from, &vec![0xFF; len])
     }
 

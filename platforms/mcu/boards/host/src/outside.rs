@@ -1,0 +1,38 @@
+//! UDP and names, by the operating system.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use lightship_mcu::agent::Outside;
+use tokio::net::UdpSocket;
+
+/// A socket on any port.
+#[derive(Debug)]
+pub(crate) struct Socket(UdpSocket);
+
+impl Socket {
+    pub(crate) async fn open() -> io::Result<Self> {
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.map(Self)
+    }
+}
+
+impl Outside for Socket {
+    async fn resolve(&mut self, host: &str) -> Option<IpAddr> {
+        let mut found = tokio::net::lookup_host((host, 0)).await.ok()?;
+        found.find(SocketAddr::is_ipv4).map(|found| found.ip())
+    }
+
+    async fn send(&mut self, to: SocketAddr, datagram: &[u8]) {
+        // What cannot be sent is lost, as it could be anywhere on its way.
+        let _ = self.0.send_to(datagram, to).await;
+    }
+
+    async fn receive(&mut self, buffer: &mut [u8]) -> (usize, SocketAddr) {
+        loop {
+            // An error is one of an earlier datagram that found nobody.
+            if let Ok(received) = self.0.recv_from(buffer).await {
+                return received;
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The agent on a microcontroller: [`run`] is one future, to be spawned as one task.
+//!
+//! It joins the core with slots, records in flash, the tunnel and the links.
+//! What it needs of the hardware is [`Board`] and [`Outside`]; what the application tells it, and is told, goes through [`Application`].
+//!
+//! ```text
+//! application   Application
+//!     core      Driver over Platform: slots, records, configuration
+//!     links     MQTT, or HTTP when that fails; HTTP alone to register
+//!     stack     embassy-net inside the tunnel
+//!     tunnel    WireGuard: the enrolment tunnel, then the device's own
+//!     board     UDP
+//! ```
+
+mod application;
+mod blobs;
+mod board;
+mod clock;
+mod firmware;
+mod images;
+mod platform;
+mod records;
+mod run;
+mod tunnel;
+mod udp;
+
+pub use application::{Application, Busy};
+pub use board::{Board, NoEntropy, Outside, ResetReason};
+pub use clock::EmbassyClock;
+pub use run::{Keeping, Memory, Options, Parts, StartError, run};
+pub use udp::Udp;

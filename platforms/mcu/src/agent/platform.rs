@@ -1,0 +1,205 @@
+//! A microcontroller as the driver sees it.
+
+use core::cell::RefCell;
+
+use embassy_futures::select::{Either3, select3};
+use embassy_net::Stack;
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::mutex::Mutex;
+use embedded_storage::nor_flash::NorFlash;
+use lightship_core::id::PublicKey;
+use lightship_core::plan::Presence;
+use lightship_core::record::Record;
+use lightship_core::time::Instant;
+use lightship_core::{Credentials, Failure, Note, StepId};
+use lightship_driver::{Happening, Platform, Task};
+use lightship_link::limits::CHUNK_BYTES;
+use lightship_link::{BlobFailure, Blobs};
+use lightship_wireguard::embassy::Control;
+
+use super::application::Health;
+use super::firmware::{Firmware, Piece, Turn};
+use super::images::Images;
+use super::records::{Key, Records};
+use super::run::Keeping;
+use super::tunnel::Ways;
+use super::{Application, Board};
+use crate::Why;
+use crate::config::{BLOCK_BYTES, Config, Entrance, Root};
+use crate::slots::Slots;
+
+/// Slots, records, configuration and tunnel, as one.
+pub(super) struct Mcu<'m, B, S, R: NorFlash, C, L> {
+    pub(super) board: &'m RefCell<B>,
+    pub(super) application: &'m Application,
+    pub(super) firmware: Firmware<S>,
+    pub(super) records: &'m Mutex<NoopRawMutex, Records<R>>,
+    /// The partition that the device was configured through.
+    pub(super) factory: C,
+    pub(super) entrance: Option<Entrance>,
+    pub(super) blobs: L,
+    pub(super) ways: &'m Ways,
+    pub(super) stack: Stack<'m>,
+    pub(super) control: &'m Control<NoopRawMutex>,
+    pub(super) keeping: Keeping,
+    /// The fleet was reached in this life.
+    pub(super) reached: bool,
+}
+
+impl<B: Board, S: Slots, R: NorFlash, C: NorFlash, L: Blobs> Mcu<'_, B, S, R, C, L> {
+    /// What is known of the image that runs.
+    fn presence(&self) -> Presence {
+        let is_trial = self.firmware.report().why == Why::Trial;
+        match (self.application.health(), self.keeping) {
+            (Health::Ill, _) => Presence::Unhealthy,
+            (Health::Well, _) => Presence::Healthy,
+            (Health::Unknown, _) if !is_trial => Presence::Healthy,
+            (Health::Unknown, Keeping::FleetReached) if self.reached => Presence::Healthy,
+            (Health::Unknown, Keeping::FleetReached | Keeping::Confirmed) => Presence::Starting,
+        }
+    }
+
+    /// Waits for the application, and for a piece of a fetch.
+    async fn wait(&mut self, piece: Option<Piece>) -> Option<Happening> {
+        let mut chunk = [0; CHUNK_BYTES];
+        let read = read(&mut self.blobs, piece.as_ref(), &mut chunk);
+        let requested = self.application.requested();
+        match select3(requested, self.application.changed(), read).await {
+            Either3::First(request) => Some(request),
+            Either3::Second(()) => self.firmware.running_name().map(Happening::Changed),
+            Either3::Third(read) => {
+                let bytes = read.map(|len| &chunk[..len]);
+                self.firmware.fetched(&piece?, bytes)
+            }
+        }
+    }
+
+    async fn store_images(&mut self) {
+        let mut buffer = [0; Images::BYTES];
+        let bytes = self.firmware.images().encode(&mut buffer);
+        let mut records = self.records.lock().await;
+        match records.store(Key::Images, bytes).await {
+            Ok(()) => self.firmware.stored(),
+            Err(_) => self.firmware.unstored(),
+        }
+    }
+
+    /// Keeps what is still needed of the configuration, then erases what holds the key. A cut in between does it again.
+    async fn erase(&mut self) -> Result<(), Failure> {
+        let mut block = [0; BLOCK_BYTES];
+        let len = block.len().min(self.factory.capacity());
+        let read = self.factory.read(0, &mut block[..len]);
+        read.map_err(|_| Failure::Storage)?;
+        if block[..len].iter().all(|byte| *byte == 0xFF) {
+            return Ok(());
+        }
+        if let Ok(config) = Config::decode(&block[..len]) {
+            let mut kept = [0; crate::limits::RECORD_BYTES];
+            let config = Config {
+                entrance: None,
+                root: Root(config.root.0),
+                ..config
+            };
+            let len = config.encode(&mut kept).map_err(|_| Failure::NoSpace)?;
+            let mut records = self.records.lock().await;
+            let stored = records.store(Key::Config, &kept[..len]).await;
+            stored.map_err(|_| Failure::Storage)?;
+        }
+        let end = self.factory.capacity() as u32;
+        self.factory.erase(0, end).map_err(|_| Failure::Storage)
+    }
+}
+
+impl<B: Board, S: Slots, R: NorFlash, C: NorFlash, L: Blobs> Platform for Mcu<'_, B, S, R, C, L> {
+    fn note(&mut self, _: Instant, note: &Note) {
+        if matches!(note, Note::Connected) && !self.reached {
+            self.reached = true;
+            if self.keeping == Keeping::FleetReached {
+                self.application.tell();
+            }
+        }
+        self.board.borrow_mut().note(note);
+    }
+
+    async fn store(&mut self, record: Record, bytes: &[u8]) -> Result<(), Failure> {
+        let mut records = self.records.lock().await;
+        let stored = records.store(Key::Core(record), bytes).await;
+        stored.map_err(|_| Failure::Storage)
+    }
+
+    async fn erase_provisioning_key(&mut self) -> Result<(), Failure> {
+        self.erase().await?;
+        self.entrance = None;
+        Ok(())
+    }
+
+    async fn create_key(&mut self, _: u8) -> Result<PublicKey, Failure> {
+        Err(Failure::Unusable)
+    }
+
+    async fn prepare(&mut self, credentials: &Credentials<'_>) -> Result<(), Failure> {
+        let entrance = self.entrance.as_ref();
+        self.ways
+            .open(credentials, entrance, self.stack, self.control)
+    }
+
+    fn begin(&mut self, id: StepId, task: Task<'_>) {
+        self.firmware.begin(id, &task);
+    }
+
+    fn cancel(&mut self, id: StepId) {
+        self.firmware.cancel(id);
+    }
+
+    async fn next(&mut self) -> Happening {
+        loop {
+            let presence = self.presence();
+            let piece = match self.firmware.turn(presence) {
+                Turn::Tell(happening) => return happening,
+                Turn::Store => {
+                    self.store_images().await;
+                    continue;
+                }
+                Turn::Reset => {
+                    self.board.borrow_mut().reset();
+                    return Happening::Ended;
+                }
+                Turn::Idle => None,
+                Turn::Read(piece) => Some(piece),
+            };
+            if let Some(happening) = self.wait(piece).await {
+                return happening;
+            }
+        }
+    }
+
+    fn raise_floor(&mut self, floor: u32) {
+        self.firmware.raise_floor(floor);
+    }
+
+    fn identify(&mut self) {
+        self.board.borrow_mut().identify();
+    }
+
+    async fn reboot(&mut self) {
+        self.board.borrow_mut().reset();
+    }
+}
+
+/// Reads a piece; without one, waits for ever.
+async fn read(
+    blobs: &mut impl Blobs,
+    piece: Option<&Piece>,
+    chunk: &mut [u8],
+) -> Result<usize, Failure> {
+    let Some(piece) = piece else {
+        return core::future::pending().await;
+    };
+    let len = chunk.len().min(piece.left as usize);
+    let offset = u64::from(piece.offset);
+    match blobs.read(&piece.digest, offset, &mut chunk[..len]).await {
+        Ok(len) => Ok(len),
+        Err(BlobFailure::Absent) => Err(Failure::Network),
+        Err(BlobFailure::Link(failure)) => Err(failure.into()),
+    }
+}

@@ -1,0 +1,379 @@
+//! Puts the agent together and runs it.
+
+use core::cell::RefCell;
+use core::fmt;
+
+use embassy_futures::select::{Either, select, select4};
+use embassy_net::StackResources;
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::mutex::Mutex;
+use embassy_time::{Duration, Timer};
+use embedded_storage::nor_flash::NorFlash;
+use lightship_core::Agent;
+use lightship_core::record::{Record, Saved};
+use lightship_core::trust::{Compact, Root, TrustState};
+use lightship_driver::{Clock, Driver, End};
+use lightship_https::device as http;
+use lightship_link::Fallback;
+use lightship_link::chunk::{Exchange, Slot};
+use lightship_link::mailbox::{Mailbox, Packet};
+use lightship_mqtt::device as mqtt;
+use lightship_wireguard::embassy as wireguard;
+use lightship_wireguard::link::{KeepAlive, KeySet};
+use lightship_wireguard::{PresharedKey, SecretKey};
+
+use super::blobs::Readers;
+use super::clock::EmbassyClock;
+use super::firmware::Firmware;
+use super::images::Images;
+use super::platform::Mcu;
+use super::records::{Key, Records};
+use super::tunnel::{Chance, Connections, Datagrams, Way, Ways};
+use super::{Application, Board, Outside};
+use crate::config::{Config, Entrance, Malformed};
+use crate::limits::{
+    CONNECTIONS, FEED_EVERY, MESSAGE_BYTES, RECORDS_BYTES, TEXT_BYTES, TUNNEL_RECEIVE, TUNNEL_SEND,
+};
+use crate::slots::Slots;
+
+/// When an image on trial counts as healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// When the application says so, with [`Application::confirm`].
+    Confirmed,
+    /// When the fleet was reached; the application can still say that it does not work.
+    FleetReached,
+}
+
+/// How the agent behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// When an image on trial counts as healthy.
+    pub keeping: Keeping,
+    /// Seconds between signs of life over MQTT.
+    pub keep_alive_s: u16,
+    /// How long the fleet may take to answer anything.
+    pub timeout: Duration,
+    /// Time between attempts to go back from HTTP to MQTT.
+    pub prefer_again: Duration,
+}
+
+impl Options {
+    /// Confirmed by the application; a sign of life every twenty minutes.
+    pub const DEFAULT: Self = Self {
+        keeping: Keeping::Confirmed,
+        keep_alive_s: 1200,
+        timeout: Duration::from_secs(30),
+        prefer_again: Duration::from_secs(900),
+    };
+}
+
+/// What the agent runs on.
+#[derive(Debug)]
+pub struct Parts<B, S, R, C, O> {
+    /// The board.
+    pub board: B,
+    /// The firmware's slots.
+    pub slots: S,
+    /// A partition for records: at least two erase units.
+    pub records: R,
+    /// The partition that the device is configured through: at least [`BLOCK_BYTES`](crate::config::BLOCK_BYTES).
+    pub config: C,
+    /// The board's network.
+    pub outside: O,
+}
+
+/// Memory of the agent; put it in a `static`.
+pub struct Memory {
+    packets: [Packet<MESSAGE_BYTES>; 2],
+    chunks: [Slot; 2],
+    rx: [u8; MESSAGE_BYTES + 256],
+    tx: [u8; mqtt::TX_BYTES],
+    http: http::Memory<MESSAGE_BYTES, TEXT_BYTES>,
+    records: [u8; RECORDS_BYTES],
+    connections: Connections,
+    tunnel: wireguard::Buffers<TUNNEL_RECEIVE, TUNNEL_SEND>,
+    sockets: StackResources<{ CONNECTIONS + 1 }>,
+}
+
+impl Memory {
+    /// Empty memory.
+    pub const fn new() -> Self {
+        Self {
+            packets: [const { Packet::new() }; 2],
+            chunks: [const { Slot::new() }; 2],
+            rx: [0; _],
+            tx: [0; _],
+            http: http::Memory::new(),
+            records: [0; _],
+            connections: Connections::new(),
+            tunnel: wireguard::Buffers::new(),
+            sockets: StackResources::new(),
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}
+
+/// Why the agent does not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The partition for records is too small, or of an odd size.
+    RecordsPartition,
+    /// The flash cannot be read.
+    Flash,
+    /// There is no configuration.
+    Config(Malformed),
+    /// The trust root in the configuration is none.
+    Root,
+    /// There is no randomness.
+    Entropy,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RecordsPartition => f.write_str(
+                "the records' partition must have at least two erase units and be a multiple of one",
+            ),
+            Self::Flash => f.write_str("the flash cannot be read"),
+            Self::Config(malformed) => malformed.fmt(f),
+            Self::Root => f.write_str(
+                "the trust root in the device configuration is not one that its own keys signed",
+            ),
+            Self::Entropy => f.write_str("the board has no randomness to make keys from"),
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
+
+/// What was found in flash, beside the core's records.
+struct Found {
+    config: lightship_core::Config,
+    entrance: Option<Entrance>,
+    images: Images,
+    floor_s: u64,
+}
+
+/// Runs the agent until the application ends it or the device restarts.
+///
+/// # Errors
+///
+/// [`StartError`] when it cannot begin; once it runs, it goes on.
+pub async fn run<const COMPONENTS: usize, B, S, R, C, O>(
+    memory: &mut Memory,
+    parts: Parts<B, S, R, C, O>,
+    options: Options,
+    application: &Application,
+) -> Result<End, StartError>
+where
+    B: Board,
+    S: Slots,
+    R: NorFlash,
+    C: NorFlash,
+    O: Outside,
+{
+    let Parts {
+        board,
+        slots,
+        records,
+        mut config,
+        outside,
+    } = parts;
+    let mut records = Records::open(records).map_err(|_| StartError::RecordsPartition)?;
+    let board = RefCell::new(board);
+    let found = find(&mut records, &mut config, &mut memory.records).await?;
+    let firmware = Firmware::new(slots, found.images).map_err(|_| StartError::Flash)?;
+    let agent = load::<COMPONENTS, _>(&mut records, &mut memory.records, found.config, &board).await?;
+    let records = Mutex::<NoopRawMutex, _>::new(records);
+
+    let (ways, control) = (Ways::new(), wireguard::Control::<NoopRawMutex>::new());
+    let start = idle(&board, found.floor_s)?;
+    let (tunnel, driver) =
+        wireguard::new(&mut memory.tunnel, &control, start).map_err(|_| StartError::Entropy)?;
+    let net = embassy_net::Config::default();
+    let seed = u64::from_le_bytes(random(&board)?);
+    let (stack, mut network) = embassy_net::new(driver, net, &mut memory.sockets, seed);
+
+    let [first, second] = &mut memory.packets;
+    let (mut first, mut second) = (Mailbox::<NoopRawMutex, _>::new(first), Mailbox::new(second));
+    let (mqtt_link, mqtt_port) = first.split();
+    let (http_link, http_port) = second.split();
+    let [first, second] = &mut memory.chunks;
+    let (mut first, mut second) = (Exchange::new(first), Exchange::new(second));
+    let (mqtt_blobs, mqtt_asked) = first.split();
+    let (http_blobs, http_asked) = second.split();
+    let mut journal = http::Journal::new(&mut []);
+    let (_logs, offered) = journal.split();
+
+    let mut over_mqtt = mqtt::Runner::new(
+        Way::mqtt(stack, &memory.connections, &ways),
+        mqtt::Patience {
+            keep_alive_s: options.keep_alive_s,
+            timeout: options.timeout,
+        },
+        (mqtt_port, mqtt_asked),
+        (&mut memory.rx, &mut memory.tx),
+    );
+    let patience = http::Patience {
+        timeout: options.timeout,
+        ..http::Patience::DEFAULT
+    };
+    let site = http::Site::new("100.64.0.1", "").expect("it is short and plain");
+    let mut over_http = http::Runner::new(
+        Way::http(stack, &memory.connections, &ways),
+        (site, patience),
+        (http_port, http_asked, offered),
+        &mut memory.http,
+    );
+
+    let platform = Mcu {
+        board: &board,
+        application,
+        firmware,
+        records: &records,
+        factory: config,
+        entrance: found.entrance,
+        blobs: Readers::new(mqtt_blobs, http_blobs),
+        ways: &ways,
+        stack,
+        control: &control,
+        keeping: options.keeping,
+        reached: false,
+    };
+    let link = Fallback::new([mqtt_link, http_link], options.prefer_again);
+    let mut driver = Driver::new(agent, link, platform, EmbassyClock, &mut memory.records);
+    let chance = Chance {
+        board: &board,
+        records: &records,
+    };
+    let carried = select4(
+        tunnel.run(Datagrams::new(outside, &ways), chance),
+        network.run(),
+        over_mqtt.run(),
+        over_http.run(),
+    );
+    let feeding = async {
+        loop {
+            board.borrow_mut().feed();
+            Timer::after(FEED_EVERY).await;
+        }
+    };
+    let background = select(carried, feeding);
+    match select(driver.run(), background).await {
+        Either::First(end) => Ok(end),
+        Either::Second(_) => unreachable!("they run for ever"),
+    }
+}
+
+/// Reads the configuration and the platform's own records.
+async fn find<R: NorFlash, C: NorFlash>(
+    records: &mut Records<R>,
+    factory: &mut C,
+    buffer: &mut [u8],
+) -> Result<Found, StartError> {
+    let flash = |_| StartError::Flash;
+    let kept = records.load(Key::Images, buffer).await.map_err(flash)?;
+    let images = kept.and_then(|len| Images::decode(&buffer[..len]));
+    let kept = records.load(Key::TunnelTime, buffer).await.map_err(flash)?;
+    let stored_s = match kept {
+        Some(8) => buffer.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)),
+        Some(_) | None => 0,
+    };
+    // A block in the partition is newer than what was kept of an earlier one.
+    let len = buffer.len().min(factory.capacity());
+    let block = &mut buffer[..len];
+    factory.read(0, block).map_err(|_| StartError::Flash)?;
+    let config = match Config::decode(block) {
+        Ok(_) => Config::decode(block),
+        Err(malformed) => {
+            let kept = records.load(Key::Config, buffer).await.map_err(flash)?;
+            match kept {
+                Some(len) => Config::decode(&buffer[..len]),
+                None => Err(malformed),
+            }
+        }
+    };
+    let config = config.map_err(StartError::Config)?;
+    let root = TrustState::first_root(&Compact, config.root.0).map_err(|_| StartError::Root)?;
+    let issued_s = root.issued.0;
+    Ok(Found {
+        images: images.unwrap_or_default(),
+        floor_s: stored_s.max(issued_s),
+        config: core_config(&config, root),
+        entrance: config.entrance,
+    })
+}
+
+fn core_config(config: &Config<'_>, root: Root) -> lightship_core::Config {
+    lightship_core::Config {
+        device_type: config.device_type.clone(),
+        product: config.product.clone(),
+        name: config.name.clone(),
+        root,
+        provisioning_key: config.entrance.as_ref().map(|entrance| entrance.provisioning_key),
+        rotation_period_s: config.rotation_period_s,
+        keys_outside: false,
+    }
+}
+
+/// An agent with what it saved in earlier lives.
+async fn load<const COMPONENTS: usize, R: NorFlash>(
+    records: &mut Records<R>,
+    buffer: &mut [u8],
+    config: lightship_core::Config,
+    board: &RefCell<impl Board>,
+) -> Result<Agent<COMPONENTS>, StartError> {
+    let mut saved = Saved::default();
+    let mut rest = buffer;
+    for record in Record::ALL {
+        let len = records.load(Key::Core(record), rest).await;
+        let Some(len) = len.map_err(|_| StartError::Flash)? else {
+            continue;
+        };
+        let (bytes, free) = rest.split_at_mut(len);
+        rest = free;
+        let place = match record {
+            Record::Identity => &mut saved.identity,
+            Record::Trust => &mut saved.trust,
+            Record::State => &mut saved.state,
+            Record::Clock => &mut saved.clock,
+        };
+        *place = Some(bytes);
+    }
+    let seed = random(board)?;
+    Ok(Agent::new(config, saved, seed, EmbassyClock.now()))
+}
+
+/// A tunnel that goes nowhere, until one is wanted: keys that nobody knows.
+fn idle(board: &RefCell<impl Board>, floor_s: u64) -> Result<wireguard::Start, StartError> {
+    let hub = SecretKey(random(board)?).public();
+    Ok(wireguard::Start {
+        keys: KeySet {
+            secret: SecretKey(random(board)?),
+            hub,
+            preshared: PresharedKey::default(),
+        },
+        pending: None,
+        keep_alive: KeepAlive::Off,
+        floor_s,
+    })
+}
+
+fn random<const N: usize>(board: &RefCell<impl Board>) -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    let filled = board.borrow_mut().random(&mut bytes);
+    filled.map_err(|_| StartError::Entropy)?;
+    Ok(bytes)
+}

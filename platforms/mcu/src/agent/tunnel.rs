@@ -1,0 +1,278 @@
+//! The tunnel that is wanted, and the ways through it.
+//!
+//! One driver and one stack live as long as the agent; which tunnel they go through, and where its other end is, changes under them.
+
+use core::cell::{Cell, RefCell};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use embassy_net::tcp::client::{TcpClient, TcpClientState, TcpConnection};
+use embassy_net::{ConfigV4, Ipv4Cidr, Stack, StaticConfigV4};
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::mutex::Mutex;
+use embedded_nal_async::TcpConnect;
+use embedded_storage::nor_flash::NorFlash;
+use lightship_core::id::Endpoint;
+use lightship_core::{Credentials, Failure, TunnelKey};
+use lightship_link::Unreachable;
+use lightship_wireguard::embassy::{Board as TunnelBoard, Control, Wire};
+use lightship_wireguard::link::{KeepAlive, KeySet};
+use lightship_wireguard::{
+    EntropyError, EntropySource, PresharedKey, PublicKey, SecretKey, enrolment,
+};
+
+use super::records::{Key, Records};
+use super::{Board, Outside};
+use crate::config::Entrance;
+use crate::limits::{CONNECTIONS, RESOLVE_AFTER, TCP_RECEIVE, TCP_SEND, TCP_TIMEOUT};
+
+/// The fleet's address inside every tunnel.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+/// The address of a device that enrols.
+const GUEST: Ipv4Addr = Ipv4Addr::new(100, 127, 255, 254);
+/// Where the fleet's HTTP is inside the enrolment tunnel.
+const HTTP_PORT: u16 = 80;
+/// Only the gateway is reached, but it is not in the device's own subnet.
+const PREFIX: u8 = 10;
+
+/// Memory for the connections inside the tunnel.
+pub(super) type Connections = TcpClientState<CONNECTIONS, TCP_SEND, TCP_RECEIVE>;
+
+/// Where everything is, once a tunnel is wanted.
+pub(super) struct Ways {
+    /// The other end of the tunnel, by name; counts up with each change.
+    hub: RefCell<Option<Endpoint>>,
+    version: Cell<u32>,
+    http: Cell<Option<SocketAddr>>,
+    mqtt: Cell<Option<SocketAddr>>,
+    /// What the tunnel was made of last.
+    keys: RefCell<Option<KeySet>>,
+}
+
+impl Ways {
+    pub(super) const fn new() -> Self {
+        Self {
+            hub: RefCell::new(None),
+            version: Cell::new(0),
+            http: Cell::new(None),
+            mqtt: Cell::new(None),
+            keys: RefCell::new(None),
+        }
+    }
+
+    /// Opens the tunnel that these credentials ask for.
+    pub(super) fn open(
+        &self,
+        credentials: &Credentials<'_>,
+        entrance: Option<&Entrance>,
+        stack: Stack<'_>,
+        control: &Control<NoopRawMutex>,
+    ) -> Result<(), Failure> {
+        match credentials {
+            Credentials::Enrolment {
+                provisioning_key,
+                wireguard,
+                ..
+            } => {
+                let entrance = entrance.ok_or(Failure::Unusable)?;
+                let keys = KeySet {
+                    secret: secret(wireguard)?,
+                    hub: PublicKey(entrance.hub.0),
+                    preshared: enrolment::preshared_key(&provisioning_key.0),
+                };
+                self.http.set(Some((GATEWAY, HTTP_PORT).into()));
+                // Guests reach the registration alone.
+                self.mqtt.set(None);
+                self.switch(keys, &entrance.endpoint, control);
+                configure(stack, GUEST, GATEWAY);
+            }
+            Credentials::Device {
+                wireguard, tunnel, ..
+            } => {
+                let tunnel = tunnel.ok_or(Failure::Unusable)?;
+                let preshared = tunnel.preshared.as_ref().map(|key| PresharedKey(key.0));
+                let keys = KeySet {
+                    secret: secret(wireguard)?,
+                    hub: PublicKey(tunnel.hub.0),
+                    preshared: preshared.unwrap_or_default(),
+                };
+                self.http
+                    .set(Some((tunnel.gateway, tunnel.http_port).into()));
+                self.mqtt
+                    .set(Some((tunnel.gateway, tunnel.mqtt_port).into()));
+                self.switch(keys, &tunnel.endpoint, control);
+                configure(stack, tunnel.address, tunnel.gateway);
+            }
+        }
+        Ok(())
+    }
+
+    fn switch(&self, keys: KeySet, hub: &Endpoint, control: &Control<NoopRawMutex>) {
+        let is_elsewhere = self.hub.borrow().as_ref() != Some(hub);
+        if is_elsewhere {
+            *self.hub.borrow_mut() = Some(hub.clone());
+            self.version.set(self.version.get().wrapping_add(1));
+        }
+        if is_elsewhere || self.keys.borrow().as_ref() != Some(&keys) {
+            *self.keys.borrow_mut() = Some(keys.clone());
+            control.replace(keys, KeepAlive::Learned);
+        }
+    }
+}
+
+fn secret(key: &TunnelKey<'_>) -> Result<SecretKey, Failure> {
+    match key {
+        TunnelKey::Inside(secret) => Ok(SecretKey(secret.0)),
+        TunnelKey::Outside(_) => Err(Failure::Unusable),
+    }
+}
+
+fn configure(stack: Stack<'_>, address: Ipv4Addr, gateway: Ipv4Addr) {
+    let wanted = StaticConfigV4 {
+        address: Ipv4Cidr::new(address, PREFIX),
+        gateway: Some(gateway),
+        dns_servers: Default::default(),
+    };
+    if stack.config_v4().as_ref() != Some(&wanted) {
+        stack.set_config_v4(ConfigV4::Static(wanted));
+    }
+}
+
+/// The tunnel's datagrams on the board's network; the hub is found by name and followed when it moves.
+pub(super) struct Datagrams<'w, O> {
+    outside: O,
+    ways: &'w Ways,
+    version: u32,
+    hub: Option<SocketAddr>,
+    from: Option<SocketAddr>,
+    /// Datagrams sent since the hub last proved to be there.
+    unanswered: u32,
+}
+
+impl<'w, O: Outside> Datagrams<'w, O> {
+    pub(super) fn new(outside: O, ways: &'w Ways) -> Self {
+        Self {
+            outside,
+            ways,
+            version: 0,
+            hub: None,
+            from: None,
+            unanswered: 0,
+        }
+    }
+
+    async fn find(&mut self) -> Option<SocketAddr> {
+        let version = self.ways.version.get();
+        if version != self.version || self.unanswered >= RESOLVE_AFTER {
+            (self.version, self.unanswered) = (version, 0);
+            self.hub = None;
+        }
+        if self.hub.is_none() {
+            let endpoint = self.ways.hub.borrow().clone()?;
+            let (host, port) = endpoint.as_str().rsplit_once(':')?;
+            let port = port.parse().ok()?;
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let address = match host.parse::<IpAddr>() {
+                Ok(address) => Some(address),
+                Err(_) => self.outside.resolve(host).await,
+            };
+            self.hub = address.map(|address| SocketAddr::new(address, port));
+        }
+        self.hub
+    }
+}
+
+impl<O: Outside> Wire for Datagrams<'_, O> {
+    async fn send(&mut self, datagram: &[u8]) {
+        // Without an address it is lost; the tunnel tries again.
+        if let Some(hub) = self.find().await {
+            self.unanswered = self.unanswered.saturating_add(1);
+            self.outside.send(hub, datagram).await;
+        }
+    }
+
+    async fn receive(&mut self, buffer: &mut [u8]) -> usize {
+        let (length, from) = self.outside.receive(buffer).await;
+        self.from = Some(from);
+        length
+    }
+
+    fn authenticated(&mut self) {
+        self.unanswered = 0;
+        if self.version == self.ways.version.get() && self.from.is_some() {
+            self.hub = self.from;
+        }
+    }
+}
+
+/// What the tunnel needs of the board.
+pub(super) struct Chance<'b, B, R: NorFlash> {
+    pub(super) board: &'b RefCell<B>,
+    pub(super) records: &'b Mutex<NoopRawMutex, Records<R>>,
+}
+
+impl<B: Board, R: NorFlash> EntropySource for Chance<'_, B, R> {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        let filled = self.board.borrow_mut().random(bytes);
+        filled.map_err(|_| EntropyError)
+    }
+}
+
+impl<B: Board, R: NorFlash> TunnelBoard for Chance<'_, B, R> {
+    async fn store_floor(&mut self, floor_s: u64) -> bool {
+        let bytes = floor_s.to_le_bytes();
+        let mut records = self.records.lock().await;
+        records.store(Key::TunnelTime, &bytes).await.is_ok()
+    }
+}
+
+/// Opens connections to one port of the fleet inside the tunnel.
+pub(super) struct Way<'w> {
+    client: TcpClient<'w, CONNECTIONS, TCP_SEND, TCP_RECEIVE>,
+    to: &'w Cell<Option<SocketAddr>>,
+}
+
+impl<'w> Way<'w> {
+    fn new(stack: Stack<'w>, connections: &'w Connections, to: &'w Cell<Option<SocketAddr>>) -> Self {
+        let mut client = TcpClient::new(stack, connections);
+        client.set_timeout(Some(TCP_TIMEOUT));
+        Self { client, to }
+    }
+
+    pub(super) fn http(stack: Stack<'w>, connections: &'w Connections, ways: &'w Ways) -> Self {
+        Self::new(stack, connections, &ways.http)
+    }
+
+    pub(super) fn mqtt(stack: Stack<'w>, connections: &'w Connections, ways: &'w Ways) -> Self {
+        Self::new(stack, connections, &ways.mqtt)
+    }
+
+    async fn connect(&self) -> Result<Stream<'_>, Unreachable> {
+        let to = self.to.get().ok_or(Unreachable::NotConnected)?;
+        let connected = self.client.connect(to).await;
+        connected.map_err(|_| Unreachable::Connect)
+    }
+}
+
+type Stream<'s> = TcpConnection<'s, CONNECTIONS, TCP_SEND, TCP_RECEIVE>;
+
+impl lightship_https::device::Dial for Way<'_> {
+    type Stream<'s>
+        = Stream<'s>
+    where
+        Self: 's;
+
+    async fn dial(&self) -> Result<Stream<'_>, Unreachable> {
+        self.connect().await
+    }
+}
+
+impl lightship_mqtt::device::Dial for Way<'_> {
+    type Stream<'s>
+        = Stream<'s>
+    where
+        Self: 's;
+
+    async fn dial(&mut self) -> Result<Stream<'_>, Unreachable> {
+        self.connect().await
+    }
+}

@@ -1,0 +1,218 @@
+//! What a device is told before it ever ran: one block in a partition of its flash.
+//!
+//! ```text
+//!  0  magic     "lightship-device"
+//! 16  version   u16, 1
+//! 18  reserved  u16, zero
+//! 20  length    u32, bytes of the body
+//! 24  CRC-32    over bytes 0 to 23 and the body
+//! 28  body      postcard of [`Config`]
+//! ```
+//!
+//! Numbers are little-endian.
+//! `lightship config` writes it; once the device is registered it is erased, because it holds the provisioning key, and what is still needed of it is kept among the records.
+
+use lightship_core::id::{Endpoint, Name, ProvisioningKey, PublicKey};
+use serde::{Deserialize, Serialize};
+
+/// Largest block: it fits the smallest common erase unit.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Longest trust root in a block, in bytes: eight keys and as many signatures, with room to grow.
+pub const ROOT_BYTES: usize = 2048;
+
+const MAGIC: [u8; 16] = *b"lightship-device";
+const VERSION: u16 = 1;
+const HEAD: usize = 28;
+const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+/// What a device is told about itself and its fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config<'a> {
+    /// What it is; releases for anything else are refused.
+    pub device_type: Name,
+    /// What it is meant to run; releases of anything else are refused.
+    pub product: Name,
+    /// What it would like to be called.
+    pub name: Option<Name>,
+    /// What lets it in, and where; `None` once the device is registered.
+    pub entrance: Option<Entrance>,
+    /// Seconds between rotations of each key; `None` to rotate on command alone.
+    pub rotation_period_s: Option<u32>,
+    /// The trust root document.
+    #[serde(borrow)]
+    pub root: Root<'a>,
+}
+
+/// A document in its envelope, as it was signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root<'a>(pub &'a [u8]);
+
+/// How a device that is not registered reaches its fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entrance {
+    /// What lets it in; also what the enrolment tunnel's pre-shared key is made of.
+    pub provisioning_key: ProvisioningKey,
+    /// The hub's public key for this provisioning key.
+    pub hub: PublicKey,
+    /// Where the hub lets devices enrol.
+    pub endpoint: Endpoint,
+}
+
+/// Why bytes are no configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// The flash is erased: nobody has configured the device.
+    Blank,
+    /// It is something else, torn or damaged.
+    Damaged,
+    /// It was written for a newer agent.
+    Newer,
+}
+
+/// The configuration does not fit [`BLOCK_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+impl core::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Blank => "there is no device configuration; write the file of `lightship config --format firmware` into its partition",
+            Self::Damaged => "the device configuration is damaged; write it again",
+            Self::Newer => "the device configuration is of a newer format than this firmware knows",
+        })
+    }
+}
+
+impl core::error::Error for Malformed {}
+
+impl core::fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the device configuration is larger than its block: the trust root has too many keys or signatures")
+    }
+}
+
+impl core::error::Error for TooLarge {}
+
+impl<'a> Config<'a> {
+    /// Writes the block and returns its length.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`].
+    pub fn encode(&self, out: &mut [u8]) -> Result<usize, TooLarge> {
+        let end = out.len().min(BLOCK_BYTES);
+        let (head, body) = out[..end].split_at_mut_checked(HEAD).ok_or(TooLarge)?;
+        if self.root.0.len() > ROOT_BYTES {
+            return Err(TooLarge);
+        }
+        let body = postcard::to_slice(self, body).map_err(|_| TooLarge)?;
+        head[..16].copy_from_slice(&MAGIC);
+        head[16..18].copy_from_slice(&VERSION.to_le_bytes());
+        head[18..20].fill(0);
+        head[20..24].copy_from_slice(&(body.len() as u32).to_le_bytes());
+        let sum = checksum(&head[..24], body);
+        head[24..].copy_from_slice(&sum.to_le_bytes());
+        Ok(HEAD + body.len())
+    }
+
+    /// Reads a block; what follows it is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`].
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or(Malformed::Damaged)?;
+        if head.iter().all(|byte| *byte == 0xFF) {
+            return Err(Malformed::Blank);
+        }
+        if head[..16] != MAGIC {
+            return Err(Malformed::Damaged);
+        }
+        if head[16..18] != VERSION.to_le_bytes() {
+            return Err(Malformed::Newer);
+        }
+        let length = u32::from_le_bytes([head[20], head[21], head[22], head[23]]);
+        let body = usize::try_from(length)
+            .ok()
+            .and_then(|length| rest.get(..length))
+            .ok_or(Malformed::Damaged)?;
+        let sum = u32::from_le_bytes([head[24], head[25], head[26], head[27]]);
+        if checksum(&head[..24], body) != sum {
+            return Err(Malformed::Damaged);
+        }
+        match postcard::take_from_bytes(body) {
+            Ok((config, [])) => Ok(config),
+            Ok(_) | Err(_) => Err(Malformed::Damaged),
+        }
+    }
+}
+
+fn checksum(head: &[u8], body: &[u8]) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(head);
+    digest.update(body);
+    digest.finalize()
+}
+
+impl Serialize for Root<'_> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Root<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        <&[u8]>::deserialize(d).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config<'static> {
+        Config {
+            device_type: Name::new("pump").unwrap(),
+            product: Name::new("harbour").unwrap(),
+            name: Some(Name::new("north").unwrap()),
+            entrance: Some(Entrance {
+                provisioning_key: ProvisioningKey([7; 32]),
+                hub: PublicKey([8; 32]),
+                endpoint: Endpoint::new("fleet.example:51821").unwrap(),
+            }),
+            rotation_period_s: Some(86_400),
+            root: Root(&[9; 300]),
+        }
+    }
+
+    #[test]
+    fn a_block_is_read_as_it_was_written_whatever_follows_it() {
+        let mut flash = [0xFF; BLOCK_BYTES];
+        config().encode(&mut flash).unwrap();
+        assert_eq!(Config::decode(&flash), Ok(config()));
+    }
+
+    #[test]
+    fn a_block_with_any_byte_changed_is_refused() {
+        let mut flash = [0xFF; BLOCK_BYTES];
+        let length = config().encode(&mut flash).unwrap();
+        for at in 0..length {
+            let mut torn = flash;
+            torn[at] ^= 0x20;
+            assert!(Config::decode(&torn).is_err(), "byte {at}");
+        }
+        assert_eq!(Config::decode(&[0xFF; 64]), Err(Malformed::Blank));
+        assert_eq!(Config::decode(&flash[..length - 1]), Err(Malformed::Damaged));
+        flash[16] = 2;
+        assert_eq!(Config::decode(&flash), Err(Malformed::Newer));
+    }
+
+    #[test]
+    fn a_root_that_does_not_fit_is_refused() {
+        let root = Root(&[0; ROOT_BYTES + 1]);
+        let config = Config { root, ..config() };
+        assert_eq!(config.encode(&mut [0; BLOCK_BYTES]), Err(TooLarge));
+        assert_eq!(config.encode(&mut [0; 8]), Err(TooLarge));
+    }
+}
