@@ -122,7 +122,9 @@ impl<'a> Config<'a> {
     ///
     /// [`Malformed`].
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or(Malformed::Damaged)?;
+        let (head, rest) = bytes
+            .split_first_chunk::<HEAD>()
+            .ok_or(Malformed::Damaged)?;
         if head.iter().all(|byte| *byte == 0xFF) {
             return Err(Malformed::Blank);
         }
@@ -203,7 +205,10 @@ mod tests {
             assert!(Config::decode(&torn).is_err(), "byte {at}");
         }
         assert_eq!(Config::decode(&[0xFF; 64]), Err(Malformed::Blank));
-        assert_eq!(Config::decode(&flash[..length - 1]), Err(Malformed::Damaged));
+        assert_eq!(
+            Config::decode(&flash[..length - 1]),
+            Err(Malformed::Damaged)
+        );
         flash[16] = 2;
         assert_eq!(Config::decode(&flash), Err(Malformed::Newer));
     }

@@ -79,3 +79,27 @@ pub const TUNNEL_SEND: usize = 2;
 /// Datagrams without any proof that the hub is there, after which its name is looked up again.
 #[cfg(feature = "agent")]
 pub const RESOLVE_AFTER: u32 = 8;
+
+/// Frames of defmt that wait for the fleet: the last minutes of a quiet device, the last moments of a busy one.
+#[cfg(feature = "agent")]
+pub const FRAMES_BYTES: usize = 2048;
+
+/// Lines of the agent's own that wait for the fleet: a boot and a fault.
+#[cfg(feature = "agent")]
+pub const LINES_BYTES: usize = 512;
+
+/// Bytes of logs sent at once.
+#[cfg(feature = "agent")]
+pub const LOG_BATCH: usize = 1024;
+
+/// What is logged within this time goes together.
+#[cfg(feature = "agent")]
+pub const LOG_PAUSE: embassy_time::Duration = embassy_time::Duration::from_secs(2);
+
+/// Time before logs that were not taken are offered again.
+#[cfg(feature = "agent")]
+pub const LOG_RETRY: embassy_time::Duration = embassy_time::Duration::from_secs(60);
+
+/// Longest text that is kept of a fault.
+#[cfg(feature = "agent")]
+pub const FAULT_BYTES: usize = 160;

@@ -22,6 +22,7 @@ use lightship_link::mailbox::{Port, Wish};
 use lightship_link::{Credentials, Failure, Known, Unreachable};
 
 use crate::limits::{HEAD_BYTES, SITE_BYTES};
+use line::Line;
 pub use crate::logs::Kind;
 pub use logs::{Journal, Logs, Offered};
 
@@ -175,11 +176,16 @@ impl<'a, D: Dial, M: RawMutex, const N: usize, const T: usize> Runner<'a, D, M, 
     }
 
     async fn idle(&mut self) -> (Credentials, Known) {
+        let (line, terms) = (Line::new(&self.dial), (self.site, self.patience.timeout));
+        let shipping = work::ship(line, terms, &mut self.offered, &mut self.memory.work);
         let wanted = self.port.idle();
-        match select3(wanted, self.asked.refuse(), self.offered.refuse()).await {
+        let wanted = match select3(wanted, self.asked.refuse(), shipping).await {
             Either3::First(wanted) => wanted,
             Either3::Second(never) | Either3::Third(never) => never,
-        }
+        };
+        // Logs that were under way are to be offered again.
+        self.offered.fail(Failure::Closed);
+        wanted
     }
 }
 

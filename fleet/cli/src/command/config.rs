@@ -83,11 +83,22 @@ pub(crate) async fn run(config: Config, place: &Place, output: &Output) -> Resul
             return Err(Failure::new(Code::Failed, "a microcontroller's configuration needs a new provisioning key")
                 .help("leave --key out: the hub's key for a provisioning key is told once, when it is made"));
         }
-        Some(key) => Made { secret: key.clone(), enrolment: None },
+        Some(key) => Made {
+            secret: key.clone(),
+            enrolment: None,
+        },
         None => new_key(&client, &name, &config.new_key).await?,
     };
     let bytes = match config.format {
-        Format::Toml => text(&config, place, &client, (name, fleet.product), key.secret, &root)?.into_bytes(),
+        Format::Toml => text(
+            &config,
+            place,
+            &client,
+            (name, fleet.product),
+            key.secret,
+            &root,
+        )?
+        .into_bytes(),
         Format::Firmware => block(&config, &fleet.product, &key, &root)?,
     };
     write_private(&config.out, &bytes, false)?;
@@ -122,7 +133,12 @@ fn text(
 
 /// The block that a microcontroller's firmware reads.
 fn block(config: &Config, product: &Name, key: &Made, root: &[u8]) -> Result<Vec<u8>, Failure> {
-    let wrong = |what: &str| Failure::new(Code::Failed, format!("the server's {what} is not understood"));
+    let wrong = |what: &str| {
+        Failure::new(
+            Code::Failed,
+            format!("the server's {what} is not understood"),
+        )
+    };
     let enrolment = key.enrolment.as_ref().ok_or_else(|| {
         Failure::new(Code::Failed, "the server has no tunnel for devices to enrol through, and a microcontroller enrols through nothing else")
             .help("set `tunnel.listen` and `tunnel.enrolment` in the server's configuration")
@@ -144,7 +160,9 @@ fn block(config: &Config, product: &Name, key: &Made, root: &[u8]) -> Result<Vec
         root: Root(root),
     };
     let mut bytes = vec![0; BLOCK_BYTES];
-    let len = block.encode(&mut bytes).map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
+    let len = block
+        .encode(&mut bytes)
+        .map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
     bytes.truncate(len);
     Ok(bytes)
 }

@@ -52,6 +52,11 @@ pub trait Board {
     /// Makes the device visible to someone who stands before it.
     fn identify(&mut self) {}
 
+    /// So many bytes of a new image are in flash.
+    fn fetched(&mut self, bytes: u64) {
+        let _ = bytes;
+    }
+
     /// Why the device started this time.
     fn reset_reason(&mut self) -> ResetReason {
         ResetReason::Unknown

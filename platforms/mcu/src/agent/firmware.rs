@@ -426,9 +426,15 @@ impl Job {
             Kind::Container | Kind::HostOs | Kind::Agent => false,
         };
         match task {
-            Task::Fetch(c) if is_ours(c.kind) => Wanted::of(c).map_or(Self::Impossible, Self::Fetch),
-            Task::Stage(c) if is_ours(c.kind) => Wanted::of(c).map_or(Self::Impossible, Self::Stage),
-            Task::Start(c) if is_ours(c.kind) => Wanted::of(c).map_or(Self::Impossible, Self::Start),
+            Task::Fetch(c) if is_ours(c.kind) => {
+                Wanted::of(c).map_or(Self::Impossible, Self::Fetch)
+            }
+            Task::Stage(c) if is_ours(c.kind) => {
+                Wanted::of(c).map_or(Self::Impossible, Self::Stage)
+            }
+            Task::Start(c) if is_ours(c.kind) => {
+                Wanted::of(c).map_or(Self::Impossible, Self::Start)
+            }
             Task::Confirm(c) if is_ours(c.kind) => {
                 Wanted::of(c).map_or(Self::Impossible, Self::Confirm)
             }

@@ -90,7 +90,11 @@ impl Images {
 
     /// Marks an instance as about to be tried.
     pub(super) fn mark(&mut self, instance: &Digest) {
-        for held in self.held.iter_mut().filter(|held| held.instance == *instance) {
+        for held in self
+            .held
+            .iter_mut()
+            .filter(|held| held.instance == *instance)
+        {
             held.tried = true;
         }
     }

@@ -69,7 +69,11 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash, L: Blobs> Mcu<'_, B, S, R, C,
             Either3::Second(()) => self.firmware.running_name().map(Happening::Changed),
             Either3::Third(read) => {
                 let bytes = read.map(|len| &chunk[..len]);
-                self.firmware.fetched(&piece?, bytes)
+                let happening = self.firmware.fetched(&piece?, bytes);
+                if let Some(Happening::Progressed(_, bytes)) = happening {
+                    self.board.borrow_mut().fetched(bytes);
+                }
+                happening
             }
         }
     }

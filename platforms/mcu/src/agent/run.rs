@@ -3,7 +3,7 @@
 use core::cell::RefCell;
 use core::fmt;
 
-use embassy_futures::select::{Either, select, select4};
+use embassy_futures::select::{Either, select, select3, select4};
 use embassy_net::StackResources;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
@@ -26,13 +26,14 @@ use super::blobs::Readers;
 use super::clock::EmbassyClock;
 use super::firmware::Firmware;
 use super::images::Images;
+use super::log::{self, Log};
 use super::platform::Mcu;
 use super::records::{Key, Records};
 use super::tunnel::{Chance, Connections, Datagrams, Way, Ways};
 use super::{Application, Board, Outside};
 use crate::config::{Config, Entrance, Malformed};
 use crate::limits::{
-    CONNECTIONS, FEED_EVERY, MESSAGE_BYTES, RECORDS_BYTES, TEXT_BYTES, TUNNEL_RECEIVE, TUNNEL_SEND,
+    CONNECTIONS, FAULT_BYTES, FEED_EVERY, LOG_BATCH, MESSAGE_BYTES, RECORDS_BYTES, TEXT_BYTES, TUNNEL_RECEIVE, TUNNEL_SEND,
 };
 use crate::slots::Slots;
 
@@ -56,6 +57,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Time between attempts to go back from HTTP to MQTT.
     pub prefer_again: Duration,
+    /// Whether MQTT is used at all once the device is registered; HTTP always is when it has to be.
+    pub mqtt: bool,
 }
 
 impl Options {
@@ -65,6 +68,7 @@ impl Options {
         keep_alive_s: 1200,
         timeout: Duration::from_secs(30),
         prefer_again: Duration::from_secs(900),
+        mqtt: true,
     };
 }
 
@@ -81,6 +85,8 @@ pub struct Parts<B, S, R, C, O> {
     pub config: C,
     /// The board's network.
     pub outside: O,
+    /// What the firmware logs.
+    pub log: &'static Log,
 }
 
 /// Memory of the agent; put it in a `static`.
@@ -89,6 +95,7 @@ pub struct Memory {
     chunks: [Slot; 2],
     rx: [u8; MESSAGE_BYTES + 256],
     tx: [u8; mqtt::TX_BYTES],
+    batch: [u8; LOG_BATCH],
     http: http::Memory<MESSAGE_BYTES, TEXT_BYTES>,
     records: [u8; RECORDS_BYTES],
     connections: Connections,
@@ -104,6 +111,7 @@ impl Memory {
             chunks: [const { Slot::new() }; 2],
             rx: [0; _],
             tx: [0; _],
+            batch: [0; _],
             http: http::Memory::new(),
             records: [0; _],
             connections: Connections::new(),
@@ -190,15 +198,18 @@ where
         records,
         mut config,
         outside,
+        log,
     } = parts;
     let mut records = Records::open(records).map_err(|_| StartError::RecordsPartition)?;
     let board = RefCell::new(board);
     let found = find(&mut records, &mut config, &mut memory.records).await?;
-    let firmware = Firmware::new(slots, found.images).map_err(|_| StartError::Flash)?;
-    let agent = load::<COMPONENTS, _>(&mut records, &mut memory.records, found.config, &board).await?;
+    let mut firmware = Firmware::new(slots, found.images).map_err(|_| StartError::Flash)?;
+    tell_of_boot(log, &board, &mut firmware);
+    let agent =
+        load::<COMPONENTS, _>(&mut records, &mut memory.records, found.config, &board).await?;
     let records = Mutex::<NoopRawMutex, _>::new(records);
 
-    let (ways, control) = (Ways::new(), wireguard::Control::<NoopRawMutex>::new());
+    let (ways, control) = (Ways::new(options.mqtt), wireguard::Control::<NoopRawMutex>::new());
     let start = idle(&board, found.floor_s)?;
     let (tunnel, driver) =
         wireguard::new(&mut memory.tunnel, &control, start).map_err(|_| StartError::Entropy)?;
@@ -214,8 +225,8 @@ where
     let (mut first, mut second) = (Exchange::new(first), Exchange::new(second));
     let (mqtt_blobs, mqtt_asked) = first.split();
     let (http_blobs, http_asked) = second.split();
-    let mut journal = http::Journal::new(&mut []);
-    let (_logs, offered) = journal.split();
+    let mut journal = http::Journal::new(&mut memory.batch);
+    let (mut logs, offered) = journal.split();
 
     let mut over_mqtt = mqtt::Runner::new(
         Way::mqtt(stack, &memory.connections, &ways),
@@ -270,10 +281,31 @@ where
             Timer::after(FEED_EVERY).await;
         }
     };
-    let background = select(carried, feeding);
+    let background = select3(carried, feeding, log::ship(log, &mut logs, &ways));
     match select(driver.run(), background).await {
         Either::First(end) => Ok(end),
         Either::Second(_) => unreachable!("they run for ever"),
+    }
+}
+
+/// Why the device started, what runs and why, and what the last life died of.
+fn tell_of_boot(log: &Log, board: &RefCell<impl Board>, firmware: &mut Firmware<impl Slots>) {
+    let mut board = board.borrow_mut();
+    let report = firmware.report();
+    if let Ok(header) = firmware.running() {
+        log.line(format_args!(
+            "started: reset={} version={} slot={:?} why={:?} outcome={:?}",
+            board.reset_reason().as_str(),
+            header.version,
+            report.slot,
+            report.why,
+            report.outcome
+        ));
+    }
+    let mut text = [0; FAULT_BYTES];
+    let len = board.take_fault(&mut text).min(FAULT_BYTES);
+    if let Some(chunk) = text[..len].utf8_chunks().next().filter(|_| len > 0) {
+        log.line(format_args!("the last life ended with a fault: {}", chunk.valid()));
     }
 }
 
@@ -288,7 +320,9 @@ async fn find<R: NorFlash, C: NorFlash>(
     let images = kept.and_then(|len| Images::decode(&buffer[..len]));
     let kept = records.load(Key::TunnelTime, buffer).await.map_err(flash)?;
     let stored_s = match kept {
-        Some(8) => buffer.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)),
+        Some(8) => buffer
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_le_bytes(*bytes)),
         Some(_) | None => 0,
     };
     // A block in the partition is newer than what was kept of an earlier one.
@@ -322,7 +356,10 @@ fn core_config(config: &Config<'_>, root: Root) -> lightship_core::Config {
         product: config.product.clone(),
         name: config.name.clone(),
         root,
-        provisioning_key: config.entrance.as_ref().map(|entrance| entrance.provisioning_key),
+        provisioning_key: config
+            .entrance
+            .as_ref()
+            .map(|entrance| entrance.provisioning_key),
         rotation_period_s: config.rotation_period_s,
         keys_outside: false,
     }

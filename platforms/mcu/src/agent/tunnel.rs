@@ -9,11 +9,12 @@ use embassy_net::tcp::client::{TcpClient, TcpClientState, TcpConnection};
 use embassy_net::{ConfigV4, Ipv4Cidr, Stack, StaticConfigV4};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
+use embassy_sync::signal::Signal;
 use embedded_nal_async::TcpConnect;
 use embedded_storage::nor_flash::NorFlash;
 use lightship_core::id::Endpoint;
 use lightship_core::{Credentials, Failure, TunnelKey};
-use lightship_link::Unreachable;
+use lightship_link::{Credentials as LinkCredentials, Secret, Unreachable};
 use lightship_wireguard::embassy::{Board as TunnelBoard, Control, Wire};
 use lightship_wireguard::link::{KeepAlive, KeySet};
 use lightship_wireguard::{
@@ -39,6 +40,7 @@ pub(super) type Connections = TcpClientState<CONNECTIONS, TCP_SEND, TCP_RECEIVE>
 
 /// Where everything is, once a tunnel is wanted.
 pub(super) struct Ways {
+    use_mqtt: bool,
     /// The other end of the tunnel, by name; counts up with each change.
     hub: RefCell<Option<Endpoint>>,
     version: Cell<u32>,
@@ -46,17 +48,33 @@ pub(super) struct Ways {
     mqtt: Cell<Option<SocketAddr>>,
     /// What the tunnel was made of last.
     keys: RefCell<Option<KeySet>>,
+    /// Who the device is in its own tunnel.
+    credentials: RefCell<Option<LinkCredentials>>,
+    opened: Signal<NoopRawMutex, ()>,
 }
 
 impl Ways {
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(use_mqtt: bool) -> Self {
         Self {
+            use_mqtt,
             hub: RefCell::new(None),
             version: Cell::new(0),
             http: Cell::new(None),
             mqtt: Cell::new(None),
             keys: RefCell::new(None),
+            credentials: RefCell::new(None),
+            opened: Signal::new(),
         }
+    }
+
+    /// Who the device is, once it is registered.
+    pub(super) fn credentials(&self) -> Option<LinkCredentials> {
+        self.credentials.borrow().clone()
+    }
+
+    /// Waits until a tunnel is opened.
+    pub(super) async fn changed(&self) {
+        self.opened.wait().await;
     }
 
     /// Opens the tunnel that these credentials ask for.
@@ -86,8 +104,16 @@ impl Ways {
                 configure(stack, GUEST, GATEWAY);
             }
             Credentials::Device {
-                wireguard, tunnel, ..
+                uuid,
+                api_key,
+                wireguard,
+                tunnel,
+                ..
             } => {
+                *self.credentials.borrow_mut() = Some(LinkCredentials {
+                    uuid: *uuid,
+                    secret: Secret::Api(**api_key),
+                });
                 let tunnel = tunnel.ok_or(Failure::Unusable)?;
                 let preshared = tunnel.preshared.as_ref().map(|key| PresharedKey(key.0));
                 let keys = KeySet {
@@ -97,12 +123,13 @@ impl Ways {
                 };
                 self.http
                     .set(Some((tunnel.gateway, tunnel.http_port).into()));
-                self.mqtt
-                    .set(Some((tunnel.gateway, tunnel.mqtt_port).into()));
+                let mqtt = (tunnel.gateway, tunnel.mqtt_port).into();
+                self.mqtt.set(self.use_mqtt.then_some(mqtt));
                 self.switch(keys, &tunnel.endpoint, control);
                 configure(stack, tunnel.address, tunnel.gateway);
             }
         }
+        self.opened.signal(());
         Ok(())
     }
 
@@ -232,7 +259,11 @@ pub(super) struct Way<'w> {
 }
 
 impl<'w> Way<'w> {
-    fn new(stack: Stack<'w>, connections: &'w Connections, to: &'w Cell<Option<SocketAddr>>) -> Self {
+    fn new(
+        stack: Stack<'w>,
+        connections: &'w Connections,
+        to: &'w Cell<Option<SocketAddr>>,
+    ) -> Self {
         let mut client = TcpClient::new(stack, connections);
         client.set_timeout(Some(TCP_TIMEOUT));
         Self { client, to }

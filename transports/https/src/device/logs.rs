@@ -5,10 +5,11 @@ use core::cell::RefCell;
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::RawMutex;
 use embassy_sync::signal::Signal;
-use lightship_link::{Failure, Unreachable};
+use lightship_link::{Credentials, Failure};
 
 use crate::limits::BODY_BYTES;
 use crate::logs::Kind;
+use crate::protocol::{self, Bearer};
 
 /// What lies between. [`split`](Self::split) it once.
 pub struct Journal<'a, M: RawMutex> {
@@ -19,6 +20,7 @@ pub struct Journal<'a, M: RawMutex> {
 
 struct Slot<'a> {
     memory: &'a mut [u8],
+    credentials: Option<Credentials>,
     id: u32,
     kind: Kind,
     len: usize,
@@ -50,6 +52,7 @@ impl<'a, M: RawMutex> Journal<'a, M> {
         Self {
             slot: Mutex::new(RefCell::new(Slot {
                 memory: &mut memory[..len],
+                credentials: None,
                 id: 0,
                 kind: Kind::Lines,
                 len: 0,
@@ -67,6 +70,13 @@ impl<'a, M: RawMutex> Journal<'a, M> {
 }
 
 impl<M: RawMutex> Logs<'_, M> {
+    /// From now on logs are sent as this device, also while there is no connection over HTTP: another transport may be in use.
+    pub fn show(&mut self, credentials: Option<Credentials>) {
+        self.journal
+            .slot
+            .lock(|slot| slot.borrow_mut().credentials = credentials);
+    }
+
     /// Sends some logs. They are kept by the fleet, or this fails.
     ///
     /// May be dropped; whether the fleet keeps them is not known then.
@@ -111,6 +121,14 @@ impl<M: RawMutex> Offered<'_, M> {
         self.journal.offered.signal(());
     }
 
+    /// What shows whose logs they are, while there is no connection.
+    pub(super) fn bearer(&self) -> Option<Bearer> {
+        self.journal.slot.lock(|slot| {
+            let slot = slot.borrow();
+            slot.credentials.as_ref().and_then(protocol::bearer)
+        })
+    }
+
     /// Copies what was offered into `into`, which is large enough for it.
     pub(super) fn copy(&self, into: &mut [u8]) -> Batch {
         self.journal.slot.lock(|slot| {
@@ -135,14 +153,6 @@ impl<M: RawMutex> Offered<'_, M> {
         self.journal.offered.reset();
         let id = self.journal.slot.lock(|slot| slot.borrow().id);
         self.settle(id, Err(failure));
-    }
-
-    /// Answers every offer with the news that there is no connection.
-    pub(super) async fn refuse(&mut self) -> ! {
-        loop {
-            self.wait().await;
-            self.fail(Failure::Unreachable(Unreachable::NotConnected));
-        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::{Dial, Site};
 use crate::limits::{BODY_BYTES, HEAD_BYTES, PROBLEM_BYTES, REPLY_BYTES, REQUEST_HEAD_BYTES};
 use crate::protocol;
 
+const LOGS: &str = "/device/v1/logs";
 pub(super) const SILENT: Failure = Failure::Unreachable(Unreachable::Silent);
 
 /// Memory for a request and its answer.
@@ -126,8 +127,8 @@ impl<D: Dial, M: RawMutex> Desk<'_, '_, '_, D, M> {
         let batch = self
             .offered
             .copy(&mut self.memory.request[REQUEST_HEAD_BYTES..]);
-        let (path, timeout) = (("/device/v1/logs", self.bearer), self.timeout);
-        let posting = self.post(path, batch.kind.content_type(), batch.len);
+        let timeout = self.timeout;
+        let posting = self.post((LOGS, self.bearer), batch.kind.content_type(), batch.len);
         let posted = with_timeout(timeout, posting).await;
         let outcome = posted.unwrap_or(Err(SILENT)).map(|_| ());
         self.offered.settle(batch.id, outcome);
@@ -146,7 +147,6 @@ impl<D: Dial, M: RawMutex> Desk<'_, '_, '_, D, M> {
         self.post(path, "application/json", len).await
     }
 
-    /// Sends a body of this length that stands behind the place for its head.
     async fn post(
         &mut self,
         (path, bearer): (&str, Option<&str>),
@@ -158,12 +158,50 @@ impl<D: Dial, M: RawMutex> Desk<'_, '_, '_, D, M> {
             path,
             bearer,
         };
-        let Memory { request, head } = &mut *self.memory;
-        let (front, body) = request.split_at_mut(REQUEST_HEAD_BYTES);
-        let front = to.post(content_type, &body[..len], front).await?;
-        let body = REQUEST_HEAD_BYTES..REQUEST_HEAD_BYTES + len;
-        request.copy_within(body, front);
-        let mut stream = self.line.send(&request[..front + len]).await?;
+        post(&mut self.line, self.memory, to, (content_type, len)).await
+    }
+}
+
+/// Sends logs without a connection, as the device that they name; what they do not name is refused.
+pub(super) async fn ship<D: Dial, M: RawMutex>(
+    mut line: Line<'_, D>,
+    (site, timeout): (Site<'_>, Duration),
+    offered: &mut Offered<'_, M>,
+    memory: &mut Memory,
+) -> ! {
+    loop {
+        offered.wait().await;
+        let bearer = offered.bearer();
+        if bearer.is_none() {
+            offered.fail(Failure::Unreachable(Unreachable::NotConnected));
+            continue;
+        }
+        let batch = offered.copy(&mut memory.request[REQUEST_HEAD_BYTES..]);
+        let to = To {
+            site,
+            path: LOGS,
+            bearer: bearer.as_deref(),
+        };
+        let posting = post(&mut line, memory, to, (batch.kind.content_type(), batch.len));
+        let posted = with_timeout(timeout, posting).await;
+        let outcome = posted.unwrap_or(Err(SILENT)).map(|_| ());
+        offered.settle(batch.id, outcome);
+    }
+}
+
+/// Sends a body of this length that stands behind the place for its head.
+async fn post<D: Dial>(
+    line: &mut Line<'_, D>,
+    memory: &mut Memory,
+    to: To<'_>,
+    (content_type, len): (&str, usize),
+) -> Outcome {
+    let Memory { request, head } = memory;
+    let (front, body) = request.split_at_mut(REQUEST_HEAD_BYTES);
+    let front = to.post(content_type, &body[..len], front).await?;
+    let body = REQUEST_HEAD_BYTES..REQUEST_HEAD_BYTES + len;
+    request.copy_within(body, front);
+    let mut stream = line.send(&request[..front + len]).await?;
         let (head, mut body) = exchange::read(&mut stream, Method::POST, head).await?;
         let reply = match head.status {
             200 | 204 => match body.whole(request).await {
@@ -183,11 +221,10 @@ impl<D: Dial, M: RawMutex> Desk<'_, '_, '_, D, M> {
         let is_followed = body.is_followed(&head);
         drop(body);
         if is_followed {
-            self.line.keep(stream);
+            line.keep(stream);
         }
         reply
     }
-}
 
 fn reply(text: &[u8]) -> Reply {
     let mut message = Vec::new();

@@ -44,6 +44,10 @@ impl Board for HostBoard<'_> {
         self.say.event("identify", &[]);
     }
 
+    fn fetched(&mut self, bytes: u64) {
+        self.say.event("fetched", &[("bytes", bytes.to_string())]);
+    }
+
     fn reset_reason(&mut self) -> ResetReason {
         self.reason
     }

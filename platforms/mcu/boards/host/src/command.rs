@@ -18,7 +18,7 @@ const USAGE: &str = "usage:
   lightship-board-host image --device-type TYPE --version 1.2.3 --key FILE --out FILE
                              [--security-version N] [--size BYTES] [--behaviour healthy|ill|hangs|crashes]
   lightship-board-host install --flash FILE --image FILE --config FILE
-  lightship-board-host run --flash FILE [--json] [--prefer-again MS]";
+  lightship-board-host run --flash FILE [--json] [--http] [--prefer-again MS]";
 
 /// Does what the words ask for.
 pub fn main(words: &[String]) -> ExitCode {
@@ -37,17 +37,32 @@ fn command(words: &[String]) -> Result<()> {
     match verb.as_str() {
         "image" => make(flags),
         "install" => {
-            let (flash, image, config) = (flags.path("--flash")?, flags.path("--image")?, flags.path("--config")?);
+            let (flash, image, config) = (
+                flags.path("--flash")?,
+                flags.path("--image")?,
+                flags.path("--config")?,
+            );
             flags.end()?;
             let (image, config) = (read(&image)?, read(&config)?);
-            install(&flash, &Factory { image: &image, config: &config })
+            install(
+                &flash,
+                &Factory {
+                    image: &image,
+                    config: &config,
+                },
+            )
         }
         "run" => {
-            let again = flags.value("--prefer-again")?.unwrap_or_else(|| "60000".to_owned());
+            let again = flags
+                .value("--prefer-again")?
+                .unwrap_or_else(|| "60000".to_owned());
             let options = Options {
                 flash: flags.path("--flash")?,
                 json: flags.is_set("--json"),
-                prefer_again: Duration::from_millis(again.parse().context("--prefer-again is in milliseconds")?),
+                mqtt: !flags.is_set("--http"),
+                prefer_again: Duration::from_millis(
+                    again.parse().context("--prefer-again is in milliseconds")?,
+                ),
             };
             flags.end()?;
             run(&options)
@@ -59,12 +74,19 @@ fn command(words: &[String]) -> Result<()> {
 fn make(mut flags: Flags) -> Result<()> {
     let device_type = flags.needed("--device-type")?;
     let version = flags.needed("--version")?;
-    let version = version.parse().ok().context("a version is three numbers with dots between them")?;
+    let version = version
+        .parse()
+        .ok()
+        .context("a version is three numbers with dots between them")?;
     let number = |text: Option<String>, or: u32| text.map_or(Ok(or), |text| text.parse());
-    let security_version = number(flags.value("--security-version")?, 1).context("--security-version")?;
+    let security_version =
+        number(flags.value("--security-version")?, 1).context("--security-version")?;
     let size = number(flags.value("--size")?, 64 * 1024).context("--size")? as usize;
-    let behaviour = flags.value("--behaviour")?.unwrap_or_else(|| "healthy".to_owned());
-    let behaviour = Behaviour::named(&behaviour).context("--behaviour is healthy, ill, hangs or crashes")?;
+    let behaviour = flags
+        .value("--behaviour")?
+        .unwrap_or_else(|| "healthy".to_owned());
+    let behaviour =
+        Behaviour::named(&behaviour).context("--behaviour is healthy, ill, hangs or crashes")?;
     let (key, out) = (flags.path("--key")?, flags.path("--out")?);
     flags.end()?;
     let key = signing_key(&key)?;
@@ -87,7 +109,8 @@ fn signing_key(path: &Path) -> Result<SigningKey> {
     }
     let text = String::from_utf8(bytes).unwrap_or_default();
     let key = SigningKey::from_pkcs8_pem(text.trim());
-    key.ok().with_context(|| format!("{} is no Ed25519 key without a passphrase", path.display()))
+    key.ok()
+        .with_context(|| format!("{} is no Ed25519 key without a passphrase", path.display()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

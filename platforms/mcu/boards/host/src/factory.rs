@@ -31,11 +31,21 @@ pub fn install(flash: &Path, factory: &Factory<'_>) -> Result<()> {
     }
     let config = Config::decode(factory.config).context("the configuration")?;
     let root = TrustState::first_root(&Compact, config.root.0);
-    let root = root.ok().context("the trust root in the configuration is not one that its own keys signed")?;
+    let root = root
+        .ok()
+        .context("the trust root in the configuration is not one that its own keys signed")?;
     let members = (0..root.keys.len()).filter(|at| root.release.members & (1 << at) != 0);
     let keys: Vec<[u8; 32]> = members.map(|at| root.keys[at].0).collect();
     let mut bytes = vec![0xFF; FLASH_LEN as usize];
-    put(&mut bytes, BOOTLOADER.0, &Bootloader { device_type: config.device_type.to_string(), keys }.encode());
+    put(
+        &mut bytes,
+        BOOTLOADER.0,
+        &Bootloader {
+            device_type: config.device_type.to_string(),
+            keys,
+        }
+        .encode(),
+    );
     put(&mut bytes, SLOTS[0].0, factory.image);
     put(&mut bytes, CONFIG.0, factory.config);
     let draft = flash.with_extension("draft");

@@ -19,7 +19,8 @@ pub(crate) const RECORDS: (u32, u32) = (3 * SECTOR, 4 * SECTOR);
 /// The device's configuration.
 pub(crate) const CONFIG: (u32, u32) = (7 * SECTOR, SECTOR);
 /// The two slots.
-pub(crate) const SLOTS: [(u32, u32); 2] = [(8 * SECTOR, SLOT_LEN), (8 * SECTOR + SLOT_LEN, SLOT_LEN)];
+pub(crate) const SLOTS: [(u32, u32); 2] =
+    [(8 * SECTOR, SLOT_LEN), (8 * SECTOR + SLOT_LEN, SLOT_LEN)];
 /// The whole flash.
 pub(crate) const FLASH_LEN: u32 = 8 * SECTOR + 2 * SLOT_LEN;
 /// One slot.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use lightship_image::check::Place;
 use lightship_image::dalek::Dalek;
 use lightship_image::{HEADER_LEN, Header};
-use lightship_mcu::agent::{self, Application, Memory, Parts, ResetReason};
+use lightship_mcu::agent::{self, Application, Log, Memory, Parts, ResetReason};
 use lightship_mcu::boot::{Boot, Reset, ab};
 use lightship_mcu::slots::{Ab, Slots, Updater};
 use lightship_mcu::{Device, Handoff, RecordLog, Slot};
@@ -28,6 +28,9 @@ const WATCHDOG: Duration = Duration::from_secs(3);
 /// How long firmware runs before it does what is wrong with it.
 const BEFORE_TROUBLE: Duration = Duration::from_millis(300);
 
+/// What waits to be sent to the fleet; RAM that a reset of the processor does not clear.
+static LOG: Log = Log::new();
+
 /// How the device is run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -37,6 +40,8 @@ pub struct Options {
     pub json: bool,
     /// Time between attempts to go back from HTTP to MQTT.
     pub prefer_again: Duration,
+    /// Whether MQTT is used.
+    pub mqtt: bool,
 }
 
 /// How one boot ended.
@@ -52,7 +57,8 @@ enum End {
 /// When no image can be started, or the flash is none.
 pub fn run(options: &Options) -> Result<()> {
     let path = &options.flash;
-    let flash = FileFlash::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    let flash =
+        FileFlash::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
     let flash = RefCell::new(flash);
     let bootloader = bootloader(&flash)?;
     let say = Say { json: options.json };
@@ -92,11 +98,14 @@ fn bootloader(flash: &RefCell<FileFlash>) -> Result<Bootloader> {
     let mut bytes = vec![0; BOOTLOADER.1 as usize];
     let size = flash.borrow().capacity();
     if size != FLASH_LEN as usize {
-        bail!("a flash of this board has {FLASH_LEN} bytes, and this file {size}; make it with `install`");
+        bail!(
+            "a flash of this board has {FLASH_LEN} bytes, and this file {size}; make it with `install`"
+        );
     }
     let read = part(flash, BOOTLOADER).read(0, &mut bytes);
     read.ok().context("the flash cannot be read")?;
-    Bootloader::decode(&bytes).context("there is no bootloader in the flash; make it with `install`")
+    Bootloader::decode(&bytes)
+        .context("there is no bootloader in the flash; make it with `install`")
 }
 
 fn device(bootloader: &Bootloader) -> Device<'_> {
@@ -110,7 +119,11 @@ fn device(bootloader: &Bootloader) -> Device<'_> {
 }
 
 /// What the bootloader does.
-fn boot(flash: &RefCell<FileFlash>, device: &Device<'_>, reason: ResetReason) -> Result<(Handoff, Header)> {
+fn boot(
+    flash: &RefCell<FileFlash>,
+    device: &Device<'_>,
+    reason: ResetReason,
+) -> Result<(Handoff, Header)> {
     let mut log = RecordLog::open(part(flash, BOOT_RECORDS));
     let mut slots = SLOTS.map(|slot| part(flash, slot));
     let reset = match reason {
@@ -218,15 +231,18 @@ impl Life<'_> {
             records: part(self.flash, RECORDS),
             config: part(self.flash, CONFIG),
             outside: Socket::open().await?,
+            log: &LOG,
         };
         let options = agent::Options {
             prefer_again: embassy_time::Duration::from_millis(
-                self.options.prefer_again.as_millis() as u64
+                self.options.prefer_again.as_millis() as u64,
             ),
+            mqtt: self.options.mqtt,
             ..agent::Options::DEFAULT
         };
         let mut memory = Box::new(Memory::new());
-        let ended = agent::run::<COMPONENTS, _, _, _, _, _>(&mut memory, parts, options, application).await;
+        let ended =
+            agent::run::<COMPONENTS, _, _, _, _, _>(&mut memory, parts, options, application).await;
         ended.context("the agent does not start")?;
         match self.hardware.reset.get() {
             true => Ok(End::Reset(ResetReason::Asked)),

@@ -56,7 +56,9 @@ impl Behaviour {
 
     /// The behaviour of this name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|behaviour| behaviour.as_str() == name)
+        Self::ALL
+            .into_iter()
+            .find(|behaviour| behaviour.as_str() == name)
     }
 
     /// What the body of an image says.
@@ -84,9 +86,13 @@ impl Image<'_> {
         let mut body = [MAGIC, self.behaviour.as_str().as_bytes(), b"\n"].concat();
         let mut noise = format!("{}", self.version)
             .bytes()
-            .fold(0x9E37_79B9_7F4A_7C15_u64, |noise, byte| (noise ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+            .fold(0x9E37_79B9_7F4A_7C15_u64, |noise, byte| {
+                (noise ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+            });
         while body.len() < self.size - HEADER_LEN {
-            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            noise = noise
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             body.push((noise >> 56) as u8);
         }
         let recipe = Recipe {

@@ -24,7 +24,9 @@ impl Say {
             }
             false => details
                 .iter()
-                .fold(event.to_owned(), |line, (name, value)| line + " " + name + "=" + value),
+                .fold(event.to_owned(), |line, (name, value)| {
+                    line + " " + name + "=" + value
+                }),
         };
         // Nobody may listen any more; the device runs on.
         let _ = writeln!(std::io::stdout(), "{line}");

@@ -1,0 +1,267 @@
+//! What the firmware logs, on its way to the fleet: batched, bounded, the oldest given up first.
+//!
+//! Frames of defmt stay as they are; only the ELF of the release that made them explains them, and that is on the publisher's machine.
+
+use core::cell::RefCell;
+use core::fmt::{self, Write};
+
+use embassy_futures::select::select;
+use embassy_sync::blocking_mutex::Mutex;
+use embassy_sync::blocking_mutex::raw::{CriticalSectionRawMutex, RawMutex};
+use embassy_sync::signal::Signal;
+use embassy_time::Timer;
+use lightship_https::device::{Kind, Logs};
+
+use super::tunnel::Ways;
+use crate::limits::{FRAMES_BYTES, LINES_BYTES, LOG_BATCH, LOG_PAUSE, LOG_RETRY};
+
+/// What waits to be sent; a `static` that the logger and the agent share.
+pub struct Log {
+    waiting: Mutex<CriticalSectionRawMutex, RefCell<Waiting>>,
+    some: Signal<CriticalSectionRawMutex, ()>,
+}
+
+struct Waiting {
+    frames: Ring<FRAMES_BYTES>,
+    lines: Ring<LINES_BYTES>,
+}
+
+impl Log {
+    /// Put it in a `static`.
+    pub const fn new() -> Self {
+        Self {
+            waiting: Mutex::new(RefCell::new(Waiting {
+                frames: Ring::new(0),
+                lines: Ring::new(b'\n'),
+            })),
+            some: Signal::new(),
+        }
+    }
+
+    /// Takes a piece of an encoded stream of defmt, from the global logger. Does not wait; may be called from an interrupt.
+    pub fn frames(&self, bytes: &[u8]) {
+        self.waiting
+            .lock(|waiting| waiting.borrow_mut().frames.put(bytes));
+        self.some.signal(());
+    }
+
+    /// Takes a line of text.
+    pub fn line(&self, text: fmt::Arguments<'_>) {
+        let is_taken = self.waiting.lock(|waiting| {
+            let lines = &mut waiting.borrow_mut().lines;
+            lines.put(br#"{"service":"agent","line":""#);
+            // A ring takes whatever is written.
+            let written = Escaped(lines).write_fmt(text);
+            lines.put(b"\"}\n");
+            written.is_ok()
+        });
+        if is_taken {
+            self.some.signal(());
+        }
+    }
+
+    /// Copies the oldest of what waits to the start of `batch`, whole frames or lines, and says what it is.
+    fn oldest(&self, batch: &mut [u8]) -> Option<(Kind, usize)> {
+        self.waiting.lock(|waiting| {
+            let waiting = waiting.borrow();
+            match waiting.lines.oldest(batch) {
+                0 => match waiting.frames.oldest(batch) {
+                    0 => None,
+                    len => Some((Kind::Defmt, len)),
+                },
+                len => Some((Kind::Lines, len)),
+            }
+        })
+    }
+
+    /// Forgets what was sent, unless it gave way to newer ones meanwhile.
+    fn sent(&self, kind: Kind, batch: &[u8]) {
+        self.waiting.lock(|waiting| {
+            let waiting = &mut *waiting.borrow_mut();
+            match kind {
+                Kind::Lines => waiting.lines.forget(batch),
+                Kind::Defmt => waiting.frames.forget(batch),
+            }
+        });
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").finish_non_exhaustive()
+    }
+}
+
+/// Sends what waits, for ever.
+pub(super) async fn ship<M: RawMutex>(log: &Log, logs: &mut Logs<'_, M>, ways: &Ways) -> ! {
+    let mut batch = [0; LOG_BATCH];
+    loop {
+        log.some.wait().await;
+        // What comes within the pause goes together.
+        Timer::after(LOG_PAUSE).await;
+        while let Some((kind, len)) = log.oldest(&mut batch) {
+            logs.show(ways.credentials());
+            match logs.append(kind, &batch[..len]).await {
+                Ok(()) => log.sent(kind, &batch[..len]),
+                Err(_) => {
+                    // Until the tunnel is another one, or for a while.
+                    select(Timer::after(LOG_RETRY), ways.changed()).await;
+                }
+            }
+        }
+    }
+}
+
+/// The newest bytes, in pieces that end with a delimiter.
+struct Ring<const N: usize> {
+    bytes: [u8; N],
+    start: usize,
+    len: usize,
+    end: u8,
+}
+
+impl<const N: usize> Ring<N> {
+    const fn new(end: u8) -> Self {
+        Self {
+            bytes: [0; N],
+            start: 0,
+            len: 0,
+            end,
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if self.len == N {
+                self.give_way();
+            }
+            self.bytes[(self.start + self.len) % N] = *byte;
+            self.len += 1;
+        }
+    }
+
+    /// Drops the oldest piece.
+    fn give_way(&mut self) {
+        while self.len > 0 {
+            let dropped = self.bytes[self.start];
+            self.drop_first(1);
+            if dropped == self.end {
+                return;
+            }
+        }
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        self.start = (self.start + count) % N;
+        self.len -= count;
+    }
+
+    /// Copies the oldest pieces that fit, whole.
+    fn oldest(&self, into: &mut [u8]) -> usize {
+        let mut whole = 0;
+        for at in 0..self.len.min(into.len()) {
+            into[at] = self.bytes[(self.start + at) % N];
+            if into[at] == self.end {
+                whole = at + 1;
+            }
+        }
+        // A piece that fits no batch goes in parts.
+        match (whole, self.len > into.len()) {
+            (0, true) => into.len(),
+            (whole, _) => whole,
+        }
+    }
+
+    fn forget(&mut self, sent: &[u8]) {
+        let is_there = sent.len() <= self.len
+            && (0..sent.len()).all(|at| self.bytes[(self.start + at) % N] == sent[at]);
+        if is_there {
+            self.drop_first(sent.len());
+        }
+    }
+}
+
+/// Writes text as it stands between the quotes of JSON (RFC 8259, section 7).
+struct Escaped<'r, const N: usize>(&'r mut Ring<N>);
+
+impl<const N: usize> Write for Escaped<'_, N> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            match byte {
+                b'"' => self.0.put(b"\\\""),
+                b'\\' => self.0.put(b"\\\\"),
+                0..0x20 => self.0.put(b" "),
+                _ => self.0.put(&[byte]),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn oldest(log: &Log) -> Option<(Kind, std::string::String)> {
+        let mut batch = [0; LOG_BATCH];
+        let (kind, len) = log.oldest(&mut batch)?;
+        let text = std::string::String::from_utf8(batch[..len].to_vec()).unwrap();
+        log.sent(kind, &batch[..len]);
+        Some((kind, text))
+    }
+
+    #[test]
+    fn lines_are_json_whatever_they_say() {
+        let log = Log::new();
+        log.line(format_args!("a \"quoted\" \\ line\nand {}", 7));
+        let (kind, text) = oldest(&log).unwrap();
+        assert_eq!(kind, Kind::Lines);
+        assert_eq!(
+            text,
+            "{\"service\":\"agent\",\"line\":\"a \\\"quoted\\\" \\\\ line and 7\"}\n"
+        );
+        assert_eq!(oldest(&log), None);
+    }
+
+    #[test]
+    fn the_oldest_frames_give_way_and_whole_ones_are_left() {
+        let log = Log::new();
+        for byte in 1..=255 {
+            log.frames(&[byte; 15]);
+            log.frames(&[0]);
+        }
+        let mut batch = [0; LOG_BATCH];
+        let (kind, len) = log.oldest(&mut batch).unwrap();
+        assert_eq!(kind, Kind::Defmt);
+        assert!(len.is_multiple_of(16), "whole frames: {len}");
+        assert_eq!(batch[0], batch[14], "it starts with a whole frame");
+        assert_eq!(batch[15], 0);
+        let mut frames = 0;
+        while let Some((kind, len)) = log.oldest(&mut batch) {
+            log.sent(kind, &batch[..len]);
+            frames += len / 16;
+        }
+        assert_eq!(frames, FRAMES_BYTES / 16, "as many as fit are kept");
+    }
+
+    #[test]
+    fn what_gave_way_while_it_was_sent_takes_nothing_else_with_it() {
+        let log = Log::new();
+        let mut batch = [0; LOG_BATCH];
+        log.frames(&[1, 0]);
+        let (kind, len) = log.oldest(&mut batch).unwrap();
+        for _ in 0..FRAMES_BYTES {
+            log.frames(&[2, 0]);
+        }
+        log.sent(kind, &batch[..len]);
+        let (_, full) = log.oldest(&mut batch).unwrap();
+        assert_eq!(full, LOG_BATCH);
+        assert_eq!(batch[..2], [2, 0]);
+    }
+}
