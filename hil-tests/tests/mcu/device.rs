@@ -108,7 +108,9 @@ impl Device {
     /// How many bytes of an image were in flash when this was last said.
     pub(crate) fn fetched(&self) -> u64 {
         let last = self.all("fetched").pop().unwrap_or_default();
-        last["bytes"].as_str().map_or(0, |bytes| bytes.parse().unwrap())
+        last["bytes"]
+            .as_str()
+            .map_or(0, |bytes| bytes.parse().unwrap())
     }
 }
 

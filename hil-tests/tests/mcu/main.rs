@@ -78,10 +78,9 @@ async fn a_device_enrols_updates_itself_and_goes_back_from_an_image_that_fails_i
     })
     .await;
     until("the way back", &device, async || {
-        shore.shows(&good).await && device.noted("Reverted", "")
+        shore.shows(&good).await && runs(&device) == "2.0.0"
     })
     .await;
-    assert_eq!(runs(&device), "2.0.0");
     assert!(device.noted("Rejected", "Unhealthy"));
     shore.stop().await;
 }
@@ -96,7 +95,9 @@ async fn an_image_that_crashes_and_one_that_hangs_are_given_up_by_the_bootloader
         ("3.0.0", Behaviour::Crashes, "fault"),
         ("4.0.0", Behaviour::Hangs, "watchdog"),
     ] {
-        shore.push(version, &image(version, 30_000, behaviour)).await;
+        shore
+            .push(version, &image(version, 30_000, behaviour))
+            .await;
         until("the trial", &device, async || {
             let boots = device.all("boot");
             let tries = boots.iter().filter(|boot| boot["version"] == version);
@@ -116,7 +117,11 @@ async fn an_image_that_crashes_and_one_that_hangs_are_given_up_by_the_bootloader
     until("the logs", &device, async || {
         let logs = shore.logs().await;
         let has = |text: &str| {
-            let is_it = |line: &serde_json::Value| line["line"].as_str().is_some_and(|line| line.contains(text));
+            let is_it = |line: &serde_json::Value| {
+                line["line"]
+                    .as_str()
+                    .is_some_and(|line| line.contains(text))
+            };
             logs.iter().any(is_it)
         };
         has("ended with a fault: panicked") && has("reset=watchdog")
@@ -136,13 +141,19 @@ async fn a_download_goes_on_at_the_last_page_after_a_cut_and_over_another_transp
     .await;
     let new = image("2.0.0", 256 * 1024, Behaviour::Healthy);
     let release = shore.push("2.0.0", &new).await;
-    until("the first half", &device, async || device.fetched() > 100_000).await;
+    until("the first half", &device, async || {
+        device.fetched() > 100_000
+    })
+    .await;
     device.cut();
     let before = device.fetched();
     let told = device.all("fetched").len();
 
     device.start_with(&["--http"]);
-    until("the second half", &device, async || shore.shows(&release).await).await;
+    until("the second half", &device, async || {
+        shore.shows(&release).await
+    })
+    .await;
     let fetched = device.all("fetched");
     let first: u64 = fetched[told]["bytes"].as_str().unwrap().parse().unwrap();
     assert!(
@@ -161,7 +172,9 @@ async fn both_keys_are_rotated_while_it_runs_and_hold_after_a_cut() {
         device.noted("ProvisioningKeyErased", "")
     })
     .await;
-    shore.command(serde_json::json!({"command": "rotate"})).await;
+    shore
+        .command(serde_json::json!({"command": "rotate"}))
+        .await;
     until("the new keys", &device, async || {
         device.noted("KeyRotated", "Api") && device.noted("KeyRotated", "WireGuard")
     })
@@ -187,7 +200,9 @@ async fn a_device_whose_power_is_cut_again_and_again_runs_a_whole_image_and_says
         let new = image(&version, 60_000, Behaviour::Healthy);
         let release = shore.push(&version, &new).await;
         for _ in 0..6 {
-            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            chance = chance
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let life = Duration::from_millis(20 + (chance >> 33) % 2500);
             tokio::time::sleep(life).await;
             device.cut();
@@ -198,7 +213,12 @@ async fn a_device_whose_power_is_cut_again_and_again_runs_a_whole_image_and_says
         assert_eq!(runs(&device), version, "it says what runs");
         let allowed = [version, format!("{}.0.0", number - 1)];
         for boot in device.all("boot").iter().rev().take(7) {
-            assert!(allowed.iter().any(|version| boot["version"] == version.as_str()), "{boot}");
+            assert!(
+                allowed
+                    .iter()
+                    .any(|version| boot["version"] == version.as_str()),
+                "{boot}"
+            );
         }
         if kills >= wanted {
             break;

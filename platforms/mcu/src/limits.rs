@@ -103,3 +103,11 @@ pub const LOG_RETRY: embassy_time::Duration = embassy_time::Duration::from_secs(
 /// Longest text that is kept of a fault.
 #[cfg(feature = "agent")]
 pub const FAULT_BYTES: usize = 160;
+
+/// Bytes read at once to see whether a partition is blank.
+#[cfg(feature = "agent")]
+pub const BLANK_PIECE: usize = 64;
+
+/// Where the tunnel's time begins on a device that never stored any, in Unix seconds: any moment before the hub knew the device's key, which is made on the device.
+#[cfg(feature = "agent")]
+pub const FIRST_TUNNEL_TIME_S: u64 = 1_700_000_000;

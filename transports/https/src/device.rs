@@ -22,8 +22,8 @@ use lightship_link::mailbox::{Port, Wish};
 use lightship_link::{Credentials, Failure, Known, Unreachable};
 
 use crate::limits::{HEAD_BYTES, SITE_BYTES};
-use line::Line;
 pub use crate::logs::Kind;
+use line::Line;
 pub use logs::{Journal, Logs, Offered};
 
 /// Connections that are open at once, at most.

@@ -193,7 +193,12 @@ pub fn new<'d, M: RawMutex, const RECEIVE: usize, const SEND: usize>(
 impl<M: RawMutex> Runner<'_, M> {
     /// Carries packets for ever. Nothing is sent before the time floor is stored.
     pub async fn run(mut self, mut wire: impl Wire, mut board: impl Board) -> ! {
-        while !self.store_floor(&mut board).await {
+        self.run_on(&mut wire, &mut board).await
+    }
+
+    /// [`run`](Self::run) on what the caller keeps: its future holds no copy of it.
+    pub async fn run_on(&mut self, wire: &mut impl Wire, board: &mut impl Board) -> ! {
+        while !self.store_floor(board).await {
             Timer::after_secs(1).await;
         }
         let (state, mut receive, mut send) = self.channel.borrow_split();
@@ -203,7 +208,7 @@ impl<M: RawMutex> Runner<'_, M> {
         let mut held = false;
         loop {
             let now = self.floor.now(ticks());
-            while let Some(length) = self.link.poll(now, &mut out, &mut board) {
+            while let Some(length) = self.link.poll(now, &mut out, board) {
                 wire.send(&out[..length]).await;
             }
             while let Some(note) = self.link.note() {
@@ -226,10 +231,7 @@ impl<M: RawMutex> Runner<'_, M> {
             match select4(wire.receive(&mut datagram), packet, wake, orders).await {
                 Either4::First(length) => {
                     let now = self.floor.now(ticks());
-                    match self
-                        .link
-                        .receive(now, &datagram[..length], &mut out, &mut board)
-                    {
+                    match self.link.receive(now, &datagram[..length], &mut out, board) {
                         Input::Packet(packet) => {
                             held = false;
                             wire.authenticated();
@@ -250,7 +252,7 @@ impl<M: RawMutex> Runner<'_, M> {
                 }
                 Either4::Second(packet) => {
                     let now = self.floor.now(ticks());
-                    match self.link.send(now, packet, &mut out, &mut board) {
+                    match self.link.send(now, packet, &mut out, board) {
                         Output::Datagram(sent) => {
                             send.tx_done();
                             wire.send(sent).await;

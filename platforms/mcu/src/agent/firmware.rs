@@ -209,7 +209,7 @@ impl<S: Slots> Firmware<S> {
         match result {
             Ok(Ended::Changed) => {
                 self.unsaved = true;
-                return Turn::Store;
+                Turn::Store
             }
             Ok(Ended::Done) => {
                 self.jobs.pop_front();

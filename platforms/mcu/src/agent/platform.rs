@@ -5,7 +5,6 @@ use core::cell::RefCell;
 use embassy_futures::select::{Either3, select3};
 use embassy_net::Stack;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use embassy_sync::mutex::Mutex;
 use embedded_storage::nor_flash::NorFlash;
 use lightship_core::id::PublicKey;
 use lightship_core::plan::Presence;
@@ -25,7 +24,8 @@ use super::run::Keeping;
 use super::tunnel::Ways;
 use super::{Application, Board};
 use crate::Why;
-use crate::config::{BLOCK_BYTES, Config, Entrance, Root};
+use crate::config::Entrance;
+use crate::limits::BLANK_PIECE;
 use crate::slots::Slots;
 
 /// Slots, records, configuration and tunnel, as one.
@@ -33,7 +33,7 @@ pub(super) struct Mcu<'m, B, S, R: NorFlash, C, L> {
     pub(super) board: &'m RefCell<B>,
     pub(super) application: &'m Application,
     pub(super) firmware: Firmware<S>,
-    pub(super) records: &'m Mutex<NoopRawMutex, Records<R>>,
+    pub(super) records: &'m RefCell<Records<R>>,
     /// The partition that the device was configured through.
     pub(super) factory: C,
     pub(super) entrance: Option<Entrance>,
@@ -78,40 +78,37 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash, L: Blobs> Mcu<'_, B, S, R, C,
         }
     }
 
-    async fn store_images(&mut self) {
+    fn store_images(&mut self) {
         let mut buffer = [0; Images::BYTES];
         let bytes = self.firmware.images().encode(&mut buffer);
-        let mut records = self.records.lock().await;
-        match records.store(Key::Images, bytes).await {
+        let stored = self.records.borrow_mut().store(Key::Images, bytes);
+        match stored {
             Ok(()) => self.firmware.stored(),
             Err(_) => self.firmware.unstored(),
         }
     }
 
-    /// Keeps what is still needed of the configuration, then erases what holds the key. A cut in between does it again.
-    async fn erase(&mut self) -> Result<(), Failure> {
-        let mut block = [0; BLOCK_BYTES];
-        let len = block.len().min(self.factory.capacity());
-        let read = self.factory.read(0, &mut block[..len]);
-        read.map_err(|_| Failure::Storage)?;
-        if block[..len].iter().all(|byte| *byte == 0xFF) {
+    /// Erases what the device was configured through; what is still needed of it was kept when it was read.
+    fn erase(&mut self) -> Result<(), Failure> {
+        if is_blank(&mut self.factory).map_err(|_| Failure::Storage)? {
             return Ok(());
-        }
-        if let Ok(config) = Config::decode(&block[..len]) {
-            let mut kept = [0; crate::limits::RECORD_BYTES];
-            let config = Config {
-                entrance: None,
-                root: Root(config.root.0),
-                ..config
-            };
-            let len = config.encode(&mut kept).map_err(|_| Failure::NoSpace)?;
-            let mut records = self.records.lock().await;
-            let stored = records.store(Key::Config, &kept[..len]).await;
-            stored.map_err(|_| Failure::Storage)?;
         }
         let end = self.factory.capacity() as u32;
         self.factory.erase(0, end).map_err(|_| Failure::Storage)
     }
+}
+
+/// Whether a partition is erased already, so that it is not worn by each boot.
+fn is_blank<F: NorFlash>(flash: &mut F) -> Result<bool, F::Error> {
+    let mut piece = [0; BLANK_PIECE];
+    let end = flash.capacity() as u32;
+    for at in (0..end).step_by(BLANK_PIECE) {
+        flash.read(at, &mut piece)?;
+        if piece.iter().any(|byte| *byte != 0xFF) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl<B: Board, S: Slots, R: NorFlash, C: NorFlash, L: Blobs> Platform for Mcu<'_, B, S, R, C, L> {
@@ -126,13 +123,12 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash, L: Blobs> Platform for Mcu<'_
     }
 
     async fn store(&mut self, record: Record, bytes: &[u8]) -> Result<(), Failure> {
-        let mut records = self.records.lock().await;
-        let stored = records.store(Key::Core(record), bytes).await;
+        let stored = self.records.borrow_mut().store(Key::Core(record), bytes);
         stored.map_err(|_| Failure::Storage)
     }
 
     async fn erase_provisioning_key(&mut self) -> Result<(), Failure> {
-        self.erase().await?;
+        self.erase()?;
         self.entrance = None;
         Ok(())
     }
@@ -161,7 +157,7 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash, L: Blobs> Platform for Mcu<'_
             let piece = match self.firmware.turn(presence) {
                 Turn::Tell(happening) => return happening,
                 Turn::Store => {
-                    self.store_images().await;
+                    self.store_images();
                     continue;
                 }
                 Turn::Reset => {

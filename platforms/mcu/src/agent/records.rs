@@ -1,13 +1,16 @@
 //! What the agent remembers, in flash: the core's records and a few of the platform's own, each whole or as it was before.
 //!
 //! The log-structured map of sequential-storage is atomic per key, so what changes together is one value.
+//! Its operations are futures that never wait here, because the flash blocks: they are polled to their end at once and take no room in the agent's own future.
 
+use embassy_futures::block_on;
 use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 use embedded_storage_async::nor_flash as asynch;
 use lightship_core::record::Record;
 use sequential_storage::cache::{Cache, Uncached};
-use sequential_storage::map::{MapConfig, MapStorage};
+use sequential_storage::map::{MapConfig, MapStorage, SerializationError, Value};
 
+use crate::config::Config;
 use crate::limits::RECORD_BYTES;
 
 /// What a record is about.
@@ -64,14 +67,10 @@ impl<F: NorFlash> Records<F> {
     }
 
     /// Copies a record to the start of `into` and returns how long it is; `None` if it was never stored.
-    pub(super) async fn load(
-        &mut self,
-        key: Key,
-        into: &mut [u8],
-    ) -> Result<Option<usize>, Unstored> {
+    pub(super) fn load(&mut self, key: Key, into: &mut [u8]) -> Result<Option<usize>, Unstored> {
         let key = key.number();
         let found = self.map.fetch_item::<&[u8]>(&mut self.buffer, &key);
-        match found.await {
+        match block_on(found) {
             Ok(Some(bytes)) => {
                 let room = into.get_mut(..bytes.len()).ok_or(Unstored)?;
                 room.copy_from_slice(bytes);
@@ -83,10 +82,34 @@ impl<F: NorFlash> Records<F> {
     }
 
     /// Stores a record; it is there after a power cut at any later time.
-    pub(super) async fn store(&mut self, key: Key, bytes: &[u8]) -> Result<(), Unstored> {
+    pub(super) fn store(&mut self, key: Key, bytes: &[u8]) -> Result<(), Unstored> {
         let key = key.number();
         let stored = self.map.store_item(&mut self.buffer, &key, &bytes);
-        stored.await.map_err(|_| Unstored)
+        block_on(stored).map_err(|_| Unstored)
+    }
+
+    /// Stores a configuration, which needs no second buffer.
+    pub(super) fn keep(&mut self, config: &Config<'_>) -> Result<(), Unstored> {
+        let (key, kept) = (Key::Config.number(), Kept(config.clone()));
+        let stored = self.map.store_item(&mut self.buffer, &key, &kept);
+        block_on(stored).map_err(|_| Unstored)
+    }
+}
+
+/// A configuration as the map takes it.
+struct Kept<'a>(Config<'a>);
+
+impl<'a> Value<'a> for Kept<'a> {
+    fn serialize_into(&self, buffer: &mut [u8]) -> Result<usize, SerializationError> {
+        let written = self.0.encode(buffer);
+        written.map_err(|_| SerializationError::BufferTooSmall)
+    }
+
+    fn deserialize_from(bytes: &'a [u8]) -> Result<(Self, usize), SerializationError> {
+        match Config::decode(bytes) {
+            Ok(config) => Ok((Self(config), bytes.len())),
+            Err(_) => Err(SerializationError::InvalidFormat),
+        }
     }
 }
 

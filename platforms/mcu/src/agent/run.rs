@@ -4,19 +4,18 @@ use core::cell::RefCell;
 use core::fmt;
 
 use embassy_futures::select::{Either, select, select3, select4};
-use embassy_net::StackResources;
+use embassy_net::{Stack, StackResources};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use embassy_sync::mutex::Mutex;
 use embassy_time::{Duration, Timer};
 use embedded_storage::nor_flash::NorFlash;
 use lightship_core::Agent;
 use lightship_core::record::{Record, Saved};
-use lightship_core::trust::{Compact, Root, TrustState};
+use lightship_core::trust::{Compact, TrustState};
 use lightship_driver::{Clock, Driver, End};
 use lightship_https::device as http;
-use lightship_link::Fallback;
 use lightship_link::chunk::{Exchange, Slot};
 use lightship_link::mailbox::{Mailbox, Packet};
+use lightship_link::{Blobs, Fallback, Link};
 use lightship_mqtt::device as mqtt;
 use lightship_wireguard::embassy as wireguard;
 use lightship_wireguard::link::{KeepAlive, KeySet};
@@ -33,7 +32,8 @@ use super::tunnel::{Chance, Connections, Datagrams, Way, Ways};
 use super::{Application, Board, Outside};
 use crate::config::{Config, Entrance, Malformed};
 use crate::limits::{
-    CONNECTIONS, FAULT_BYTES, FEED_EVERY, LOG_BATCH, MESSAGE_BYTES, RECORDS_BYTES, TEXT_BYTES, TUNNEL_RECEIVE, TUNNEL_SEND,
+    CONNECTIONS, FAULT_BYTES, FEED_EVERY, FIRST_TUNNEL_TIME_S, LOG_BATCH, MESSAGE_BYTES,
+    RECORDS_BYTES, TEXT_BYTES, TUNNEL_RECEIVE, TUNNEL_SEND,
 };
 use crate::slots::Slots;
 
@@ -166,14 +166,6 @@ impl fmt::Display for StartError {
 
 impl core::error::Error for StartError {}
 
-/// What was found in flash, beside the core's records.
-struct Found {
-    config: lightship_core::Config,
-    entrance: Option<Entrance>,
-    images: Images,
-    floor_s: u64,
-}
-
 /// Runs the agent until the application ends it or the device restarts.
 ///
 /// # Errors
@@ -196,22 +188,18 @@ where
         board,
         slots,
         records,
-        mut config,
+        config,
         outside,
         log,
     } = parts;
-    let mut records = Records::open(records).map_err(|_| StartError::RecordsPartition)?;
-    let board = RefCell::new(board);
-    let found = find(&mut records, &mut config, &mut memory.records).await?;
-    let mut firmware = Firmware::new(slots, found.images).map_err(|_| StartError::Flash)?;
-    tell_of_boot(log, &board, &mut firmware);
-    let agent =
-        load::<COMPONENTS, _>(&mut records, &mut memory.records, found.config, &board).await?;
-    let records = Mutex::<NoopRawMutex, _>::new(records);
-
-    let (ways, control) = (Ways::new(options.mqtt), wireguard::Control::<NoopRawMutex>::new());
-    let start = idle(&board, found.floor_s)?;
-    let (tunnel, driver) =
+    let records = Records::open(records).map_err(|_| StartError::RecordsPartition)?;
+    let (board, records) = (RefCell::new(board), RefCell::new(records));
+    let (ways, control) = (
+        Ways::new(options.mqtt),
+        wireguard::Control::<NoopRawMutex>::new(),
+    );
+    let start = idle(&board, tunnel_time(&records, &mut memory.records)?)?;
+    let (mut tunnel, driver) =
         wireguard::new(&mut memory.tunnel, &control, start).map_err(|_| StartError::Entropy)?;
     let net = embassy_net::Config::default();
     let seed = u64::from_le_bytes(random(&board)?);
@@ -249,28 +237,31 @@ where
         &mut memory.http,
     );
 
-    let platform = Mcu {
+    let link = Fallback::new([mqtt_link, http_link], options.prefer_again);
+    let begin = Begin {
         board: &board,
-        application,
-        firmware,
         records: &records,
-        factory: config,
-        entrance: found.entrance,
-        blobs: Readers::new(mqtt_blobs, http_blobs),
+        application,
         ways: &ways,
         stack,
         control: &control,
         keeping: options.keeping,
-        reached: false,
+        log,
     };
-    let link = Fallback::new([mqtt_link, http_link], options.prefer_again);
-    let mut driver = Driver::new(agent, link, platform, EmbassyClock, &mut memory.records);
-    let chance = Chance {
+    let blobs = Readers::new(mqtt_blobs, http_blobs);
+    let mut driver = begin.driver::<COMPONENTS, _, _, _, _>(
+        (slots, config),
+        blobs,
+        link,
+        &mut memory.records,
+    )?;
+    let mut datagrams = Datagrams::new(outside, &ways);
+    let mut chance = Chance {
         board: &board,
         records: &records,
     };
     let carried = select4(
-        tunnel.run(Datagrams::new(outside, &ways), chance),
+        tunnel.run_on(&mut datagrams, &mut chance),
         network.run(),
         over_mqtt.run(),
         over_http.run(),
@@ -305,69 +296,123 @@ fn tell_of_boot(log: &Log, board: &RefCell<impl Board>, firmware: &mut Firmware<
     let mut text = [0; FAULT_BYTES];
     let len = board.take_fault(&mut text).min(FAULT_BYTES);
     if let Some(chunk) = text[..len].utf8_chunks().next().filter(|_| len > 0) {
-        log.line(format_args!("the last life ended with a fault: {}", chunk.valid()));
+        log.line(format_args!(
+            "the last life ended with a fault: {}",
+            chunk.valid()
+        ));
     }
 }
 
-/// Reads the configuration and the platform's own records.
-async fn find<R: NorFlash, C: NorFlash>(
-    records: &mut Records<R>,
+/// What the driver is made from. Nothing of it waits, so that nothing of it stays in the agent's future.
+struct Begin<'m, B, R: NorFlash> {
+    board: &'m RefCell<B>,
+    records: &'m RefCell<Records<R>>,
+    application: &'m Application,
+    ways: &'m Ways,
+    stack: Stack<'m>,
+    control: &'m wireguard::Control<NoopRawMutex>,
+    keeping: Keeping,
+    log: &'m Log,
+}
+
+type Agency<'m, const COMPONENTS: usize, K, B, S, R, C, L> =
+    Driver<'m, COMPONENTS, K, Mcu<'m, B, S, R, C, L>, EmbassyClock>;
+
+impl<'m, B: Board, R: NorFlash> Begin<'m, B, R> {
+    fn driver<const COMPONENTS: usize, K: Link, S: Slots, C: NorFlash, L: Blobs>(
+        self,
+        (slots, mut factory): (S, C),
+        blobs: L,
+        link: K,
+        buffer: &'m mut [u8],
+    ) -> Result<Agency<'m, COMPONENTS, K, B, S, R, C, L>, StartError> {
+        let flash = |_| StartError::Flash;
+        let kept = self.records.borrow_mut().load(Key::Images, buffer);
+        let images = kept
+            .map_err(flash)?
+            .and_then(|len| Images::decode(&buffer[..len]));
+        let firmware = Firmware::new(slots, images.unwrap_or_default());
+        let mut firmware = firmware.map_err(|_| StartError::Flash)?;
+        tell_of_boot(self.log, self.board, &mut firmware);
+        let (config, entrance) = configuration(self.records, &mut factory, buffer)?;
+        let agent = load(self.records, buffer, config, self.board)?;
+        let platform = Mcu {
+            board: self.board,
+            application: self.application,
+            firmware,
+            records: self.records,
+            factory,
+            entrance,
+            blobs,
+            ways: self.ways,
+            stack: self.stack,
+            control: self.control,
+            keeping: self.keeping,
+            reached: false,
+        };
+        Ok(Driver::new(agent, link, platform, EmbassyClock, buffer))
+    }
+}
+
+/// The floor of the tunnel's time: what was stored, or when the trust root was signed.
+fn tunnel_time<R: NorFlash>(
+    records: &RefCell<Records<R>>,
+    buffer: &mut [u8],
+) -> Result<u64, StartError> {
+    let kept = records.borrow_mut().load(Key::TunnelTime, buffer);
+    let bytes = match kept.map_err(|_| StartError::Flash)? {
+        Some(8) => buffer.first_chunk(),
+        Some(_) | None => None,
+    };
+    Ok(bytes.map_or(FIRST_TUNNEL_TIME_S, |bytes| u64::from_le_bytes(*bytes)))
+}
+
+/// Reads the configuration; a block in its partition is newer than what was kept of an earlier one, and is kept at once but for its key, so that it can be erased at any time.
+fn configuration<R: NorFlash, C: NorFlash>(
+    records: &RefCell<Records<R>>,
     factory: &mut C,
     buffer: &mut [u8],
-) -> Result<Found, StartError> {
-    let flash = |_| StartError::Flash;
-    let kept = records.load(Key::Images, buffer).await.map_err(flash)?;
-    let images = kept.and_then(|len| Images::decode(&buffer[..len]));
-    let kept = records.load(Key::TunnelTime, buffer).await.map_err(flash)?;
-    let stored_s = match kept {
-        Some(8) => buffer
-            .first_chunk()
-            .map_or(0, |bytes| u64::from_le_bytes(*bytes)),
-        Some(_) | None => 0,
-    };
-    // A block in the partition is newer than what was kept of an earlier one.
+) -> Result<(lightship_core::Config, Option<Entrance>), StartError> {
+    let mut records = records.borrow_mut();
     let len = buffer.len().min(factory.capacity());
-    let block = &mut buffer[..len];
-    factory.read(0, block).map_err(|_| StartError::Flash)?;
-    let config = match Config::decode(block) {
-        Ok(_) => Config::decode(block),
-        Err(malformed) => {
-            let kept = records.load(Key::Config, buffer).await.map_err(flash)?;
-            match kept {
-                Some(len) => Config::decode(&buffer[..len]),
-                None => Err(malformed),
-            }
-        }
-    };
-    let config = config.map_err(StartError::Config)?;
-    let root = TrustState::first_root(&Compact, config.root.0).map_err(|_| StartError::Root)?;
-    let issued_s = root.issued.0;
-    Ok(Found {
-        images: images.unwrap_or_default(),
-        floor_s: stored_s.max(issued_s),
-        config: core_config(&config, root),
-        entrance: config.entrance,
-    })
+    let read = factory.read(0, &mut buffer[..len]);
+    read.map_err(|_| StartError::Flash)?;
+    if let Ok(config) = Config::decode(&buffer[..len]) {
+        let kept = Config {
+            entrance: None,
+            ..config.clone()
+        };
+        records.keep(&kept).map_err(|_| StartError::Flash)?;
+        return core_config(config);
+    }
+    let malformed = Config::decode(&buffer[..len]).err();
+    let kept = records.load(Key::Config, buffer);
+    match kept.map_err(|_| StartError::Flash)? {
+        Some(len) => core_config(Config::decode(&buffer[..len]).map_err(StartError::Config)?),
+        None => Err(StartError::Config(malformed.unwrap_or(Malformed::Damaged))),
+    }
 }
 
-fn core_config(config: &Config<'_>, root: Root) -> lightship_core::Config {
-    lightship_core::Config {
-        device_type: config.device_type.clone(),
-        product: config.product.clone(),
-        name: config.name.clone(),
+fn core_config(
+    config: Config<'_>,
+) -> Result<(lightship_core::Config, Option<Entrance>), StartError> {
+    let root = TrustState::first_root(&Compact, config.root.0).map_err(|_| StartError::Root)?;
+    let entrance = config.entrance;
+    let core = lightship_core::Config {
+        device_type: config.device_type,
+        product: config.product,
+        name: config.name,
         root,
-        provisioning_key: config
-            .entrance
-            .as_ref()
-            .map(|entrance| entrance.provisioning_key),
+        provisioning_key: entrance.as_ref().map(|entrance| entrance.provisioning_key),
         rotation_period_s: config.rotation_period_s,
         keys_outside: false,
-    }
+    };
+    Ok((core, entrance))
 }
 
 /// An agent with what it saved in earlier lives.
-async fn load<const COMPONENTS: usize, R: NorFlash>(
-    records: &mut Records<R>,
+fn load<const COMPONENTS: usize, R: NorFlash>(
+    records: &RefCell<Records<R>>,
     buffer: &mut [u8],
     config: lightship_core::Config,
     board: &RefCell<impl Board>,
@@ -375,7 +420,7 @@ async fn load<const COMPONENTS: usize, R: NorFlash>(
     let mut saved = Saved::default();
     let mut rest = buffer;
     for record in Record::ALL {
-        let len = records.load(Key::Core(record), rest).await;
+        let len = records.borrow_mut().load(Key::Core(record), rest);
         let Some(len) = len.map_err(|_| StartError::Flash)? else {
             continue;
         };

@@ -8,7 +8,6 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use embassy_net::tcp::client::{TcpClient, TcpClientState, TcpConnection};
 use embassy_net::{ConfigV4, Ipv4Cidr, Stack, StaticConfigV4};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
 use embedded_nal_async::TcpConnect;
 use embedded_storage::nor_flash::NorFlash;
@@ -234,7 +233,7 @@ impl<O: Outside> Wire for Datagrams<'_, O> {
 /// What the tunnel needs of the board.
 pub(super) struct Chance<'b, B, R: NorFlash> {
     pub(super) board: &'b RefCell<B>,
-    pub(super) records: &'b Mutex<NoopRawMutex, Records<R>>,
+    pub(super) records: &'b RefCell<Records<R>>,
 }
 
 impl<B: Board, R: NorFlash> EntropySource for Chance<'_, B, R> {
@@ -247,8 +246,8 @@ impl<B: Board, R: NorFlash> EntropySource for Chance<'_, B, R> {
 impl<B: Board, R: NorFlash> TunnelBoard for Chance<'_, B, R> {
     async fn store_floor(&mut self, floor_s: u64) -> bool {
         let bytes = floor_s.to_le_bytes();
-        let mut records = self.records.lock().await;
-        records.store(Key::TunnelTime, &bytes).await.is_ok()
+        let mut records = self.records.borrow_mut();
+        records.store(Key::TunnelTime, &bytes).is_ok()
     }
 }
 

@@ -182,7 +182,12 @@ pub(super) async fn ship<D: Dial, M: RawMutex>(
             path: LOGS,
             bearer: bearer.as_deref(),
         };
-        let posting = post(&mut line, memory, to, (batch.kind.content_type(), batch.len));
+        let posting = post(
+            &mut line,
+            memory,
+            to,
+            (batch.kind.content_type(), batch.len),
+        );
         let posted = with_timeout(timeout, posting).await;
         let outcome = posted.unwrap_or(Err(SILENT)).map(|_| ());
         offered.settle(batch.id, outcome);
@@ -202,29 +207,29 @@ async fn post<D: Dial>(
     let body = REQUEST_HEAD_BYTES..REQUEST_HEAD_BYTES + len;
     request.copy_within(body, front);
     let mut stream = line.send(&request[..front + len]).await?;
-        let (head, mut body) = exchange::read(&mut stream, Method::POST, head).await?;
-        let reply = match head.status {
-            200 | 204 => match body.whole(request).await {
-                Ok(0) => Ok(Reply::Taken),
-                Ok(len) => Ok(reply(&request[..len])),
-                Err(Failure::Misbehaved(Misconduct::Length)) => {
-                    Ok(Reply::Rejected(Rejection::TooLarge))
-                }
-                Err(failure) => Err(failure),
-            },
-            403 | 409 | 429 => {
-                let len = body.whole(&mut request[..PROBLEM_BYTES]).await;
-                refusal(&request[..len.unwrap_or(0)]).ok_or(head.failure())
+    let (head, mut body) = exchange::read(&mut stream, Method::POST, head).await?;
+    let reply = match head.status {
+        200 | 204 => match body.whole(request).await {
+            Ok(0) => Ok(Reply::Taken),
+            Ok(len) => Ok(reply(&request[..len])),
+            Err(Failure::Misbehaved(Misconduct::Length)) => {
+                Ok(Reply::Rejected(Rejection::TooLarge))
             }
-            _ => Err(head.failure()),
-        };
-        let is_followed = body.is_followed(&head);
-        drop(body);
-        if is_followed {
-            line.keep(stream);
+            Err(failure) => Err(failure),
+        },
+        403 | 409 | 429 => {
+            let len = body.whole(&mut request[..PROBLEM_BYTES]).await;
+            refusal(&request[..len.unwrap_or(0)]).ok_or(head.failure())
         }
-        reply
+        _ => Err(head.failure()),
+    };
+    let is_followed = body.is_followed(&head);
+    drop(body);
+    if is_followed {
+        line.keep(stream);
     }
+    reply
+}
 
 fn reply(text: &[u8]) -> Reply {
     let mut message = Vec::new();
