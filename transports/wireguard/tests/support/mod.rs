@@ -65,14 +65,18 @@ pub(crate) fn run(program: &str, words: &[&str]) {
 
 /// Runs a future on a runtime of its own, for a minute at most.
 pub(crate) fn block_on<T>(what: impl Future<Output = T>) -> T {
+    block_on_for(Duration::from_secs(60), what)
+}
+
+/// Runs a future on a runtime of its own, for so long at most.
+pub(crate) fn block_on_for<T>(limit: Duration, what: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
-    let done =
-        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), what).await });
-    done.expect("within a minute")
+    let done = runtime.block_on(async { tokio::time::timeout(limit, what).await });
+    done.unwrap_or_else(|_| panic!("within {limit:?}"))
 }
 
 /// A WireGuard interface that is not Lightship's.
