@@ -55,6 +55,9 @@ fn has_interpreter<Header: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Res
         .any(|segment| segment.p_type(endian) == elf::PT_INTERP))
 }
 
+/// Sections that are no program's: room for the stack and the heap.
+const LEFT_OVER: [&[u8]; 2] = [b".stack", b".heap"];
+
 fn weigh_bytes(bytes: &[u8]) -> Result<Weight> {
     let file = ElfFile32::<Endianness>::parse(bytes)?;
     let endian = file.endian();
@@ -63,6 +66,11 @@ fn weigh_bytes(bytes: &[u8]) -> Result<Weight> {
     for section in sections.iter() {
         let flags = section.sh_flags(endian);
         if flags & elf::SHF_ALLOC == 0 {
+            continue;
+        }
+        // Some linker scripts make a section of the memory that is left, for the stack and the heap.
+        let name = sections.section_name(endian, section).unwrap_or_default();
+        if LEFT_OVER.contains(&name) {
             continue;
         }
         let size = u64::from(section.sh_size(endian));
@@ -123,6 +131,19 @@ mod tests {
             ram: 300,
         };
         assert_eq!(weight.over(empty), Weight { flash: 10, ram: 0 });
+    }
+
+    #[test]
+    fn what_is_left_for_the_stack_is_no_variable() {
+        let bss = (elf::SHT_NOBITS, elf::SHF_ALLOC | elf::SHF_WRITE, 200);
+        let mut bytes = program(&[bss, bss]);
+        // Section 1 has the names, and section 3 is called by the first of them.
+        let names = u32::try_from(bytes.len()).expect("small");
+        bytes.extend(b"\0.stack\0");
+        bytes[52 + 40 + 16..][..4].copy_from_slice(&names.to_le_bytes());
+        bytes[52 + 40 + 20..][..4].copy_from_slice(&8u32.to_le_bytes());
+        bytes[52 + 3 * 40..][..4].copy_from_slice(&1u32.to_le_bytes());
+        assert_eq!(weigh_bytes(&bytes).expect("an ELF file").ram, 200);
     }
 
     #[test]
