@@ -8,10 +8,11 @@ mod machine;
 mod support;
 
 use std::collections::HashSet;
-use std::io;
+use std::io::{self, BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use lightship_wireguard::hub::{Backend, Hub, HubConfig, HubError, Note, Peer};
 use lightship_wireguard::tunnel::{self, KeepAlive, KeySet, LinkNote, Tunnel, TunnelConfig};
@@ -356,10 +357,7 @@ async fn guests_enrol_in_this_process(hub: &Hub) {
 /// The interfaces, addresses and routes of the machine itself.
 fn of_the_machine() -> String {
     let shown = [["link"], ["addr"], ["route"]].map(|words| {
-        let shown = std::process::Command::new("ip")
-            .args(words)
-            .output()
-            .unwrap();
+        let shown = Command::new("ip").args(words).output().unwrap();
         String::from_utf8(shown.stdout).unwrap()
     });
     shown.concat()
@@ -425,6 +423,60 @@ fn a_hub_of_wireguard_go() {
             .count();
         assert_eq!(left, 0, "no control socket stays behind");
     });
+}
+
+const TO_BE_KILLED: &str = "LIGHTSHIP_TEST_HUB_TO_BE_KILLED";
+
+/// A hub in a process of its own: says where it listens, and waits for its end.
+#[test]
+fn the_hub_that_is_killed() {
+    if std::env::var_os(TO_BE_KILLED).is_none() {
+        return;
+    }
+    block_on(async {
+        let hub = Hub::start_with(config(), &[Backend::WireguardGo])
+            .await
+            .unwrap();
+        println!("port {}", hub.local_address().unwrap().port());
+        std::future::pending::<()>().await;
+    });
+}
+
+#[test]
+fn nothing_is_left_of_a_hub_that_is_killed() {
+    isolated(
+        "nothing_is_left_of_a_hub_that_is_killed",
+        &["wireguard-go"],
+        || {
+            if !Path::new("/dev/net/tun").exists() {
+                return support::skip("there is no /dev/net/tun here");
+            }
+            let before = of_the_machine();
+            let mut hub = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "the_hub_that_is_killed", "--nocapture"])
+                .env(TO_BE_KILLED, "yes")
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(hub.stdout.take().unwrap()).lines();
+            let port = lines
+                .find_map(|line| line.unwrap().strip_prefix("port ")?.parse::<u16>().ok())
+                .unwrap();
+            let bind = || std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
+            assert!(bind().is_err(), "wireguard-go has the port");
+            hub.kill().unwrap();
+            hub.wait().unwrap();
+            let killed = Instant::now();
+            while bind().is_err() {
+                assert!(
+                    killed.elapsed() < LIMIT,
+                    "wireguard-go ends with its interface"
+                );
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert_eq!(of_the_machine(), before);
+        },
+    );
 }
 
 #[test]
