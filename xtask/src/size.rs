@@ -70,6 +70,14 @@ const ROWS: &[Row] = &[
         ram: Some(8 * 1024),
         measures_stack: false,
     },
+    // What each transport adds with the messages that it carries, and its memory; HTTP brings JSON as well.
+    transport("MQTT, thumbv7m", ARMV7M, "mqtt", 44, Some(8)),
+    transport("HTTP, thumbv7m", ARMV7M, "https", 74, Some(15)),
+    transport("serial, thumbv7m", ARMV7M, "serial", 24, Some(7)),
+    transport("serial, thumbv6m", ARMV6M, "serial", 26, Some(7)),
+    transport("MQTT, riscv32imac", RISCV, "mqtt", 60, None),
+    transport("HTTP, riscv32imac", RISCV, "https", 102, None),
+    transport("serial, riscv32imac", RISCV, "serial", 29, None),
     // The budget is Armv7-M's; the same code is larger on RISC-V, whose bank has 256 KB for it.
     bootloader(
         "bootloader, cortex-m3-sf2",
@@ -82,6 +90,32 @@ const ROWS: &[Row] = &[
         32 * 1024,
     ),
 ];
+
+const ARMV6M: &str = "transports/link-check/cortex-m0";
+const ARMV7M: &str = "transports/link-check/cortex-m";
+const RISCV: &str = "transports/link-check/riscv";
+
+const fn transport(
+    name: &'static str,
+    folder: &'static str,
+    program: &'static str,
+    flash_kib: u64,
+    ram_kib: Option<u64>,
+) -> Row {
+    Row {
+        name,
+        folder,
+        program,
+        over: Some("empty"),
+        flash: flash_kib * 1024,
+        flash_missed: None,
+        ram: match ram_kib {
+            Some(kib) => Some(kib * 1024),
+            None => None,
+        },
+        measures_stack: false,
+    }
+}
 
 const fn bootloader(name: &'static str, folder: &'static str, flash: u64) -> Row {
     Row {

@@ -7,6 +7,7 @@
 mod actor;
 pub mod cases;
 pub mod certificate;
+pub mod figures;
 mod sample;
 mod way;
 

@@ -21,6 +21,7 @@ enum Place {
     Cli,
     Rigs,
     Xtask,
+    TransportTool,
 }
 
 fn place(folder: &str) -> Option<Place> {
@@ -33,6 +34,7 @@ fn place(folder: &str) -> Option<Place> {
         "hil-tests" => Place::Rigs,
         "xtask" => Place::Xtask,
         _ if folder.starts_with("core/") => Place::CoreTool,
+        _ if folder.starts_with("transports/link-check/") => Place::TransportTool,
         _ if folder.starts_with("transports/") => Place::Transport,
         _ if folder.starts_with("platforms/") => Place::Platform,
         _ if folder.starts_with("fleet/") => Place::Fleet,
@@ -42,7 +44,10 @@ fn place(folder: &str) -> Option<Place> {
 
 /// The table.
 fn may_depend(from: Place, to: Place) -> bool {
-    use Place::{Cli, Core, CoreTool, Fleet, Image, Link, Platform, Rigs, Spec, Transport, Xtask};
+    use Place::{
+        Cli, Core, CoreTool, Fleet, Image, Link, Platform, Rigs, Spec, Transport, TransportTool,
+        Xtask,
+    };
     match from {
         Core => false,
         // `cargo xtask firmware` makes images.
@@ -50,6 +55,8 @@ fn may_depend(from: Place, to: Place) -> bool {
         CoreTool => to == Core,
         Link => to == Core,
         Transport => matches!(to, Core | Link),
+        // Programs that weigh transports.
+        TransportTool => matches!(to, Core | Link | Transport),
         Spec | Image | Platform => {
             matches!(to, Core | Link | Transport | Spec | Image | Platform)
         }
@@ -58,7 +65,7 @@ fn may_depend(from: Place, to: Place) -> bool {
             to,
             Core | Link | Transport | Spec | Image | Platform | Fleet
         ),
-        Rigs => !matches!(to, CoreTool | Rigs | Xtask),
+        Rigs => !matches!(to, CoreTool | TransportTool | Rigs | Xtask),
     }
 }
 
