@@ -8,6 +8,8 @@ use std::fs::File;
 use std::time::Duration;
 
 use embedded_io_adapters::tokio_1::FromTokio;
+use lightship_core::limits::MESSAGE_BYTES;
+use lightship_core::wire;
 use lightship_link::suite::{Actor, FarEnd, Way, command, credentials, report, run, soon, target};
 use lightship_link::{Blobs, Event, Failure, Known, Link, Unreachable};
 use lightship_serial::frame::{Head, Kind, encode};
@@ -100,6 +102,45 @@ fn a_shore_that_forgets_the_session_is_found_out_at_once() {
         actor
             .until("the report", |actor| actor.pending.is_none())
             .await;
+    });
+}
+
+#[test]
+fn frames_that_are_too_long_or_of_another_session_are_noise_and_the_next_is_read() {
+    run(async {
+        let (_way, near, mut far) = Way::line();
+        let (mut link, _blobs) = device(FromTokio::new(near));
+        let frame = |kind, session, sequence, payload: &[u8]| {
+            let head = Head {
+                kind,
+                session,
+                sequence,
+            };
+            let mut bytes = vec![0; payload.len() + payload.len() / 100 + 64];
+            let len = encode(head, payload, &mut bytes).unwrap();
+            bytes.truncate(len);
+            bytes
+        };
+        let mut message = [0; 64];
+        let message = wire::encode(&command(1), &mut message).unwrap().to_vec();
+        let answers = async {
+            let mut bytes = [0; 256];
+            let _ = far.read(&mut bytes).await.unwrap();
+            let mut said = frame(Kind::Welcome, 77, 1, &[1, 0xff, 0x07, 0]);
+            // Longer than any message, and cut off where the next frame begins.
+            said.extend(frame(Kind::Message, 77, 0, &vec![0x55; 3 * MESSAGE_BYTES]));
+            said.extend(&frame(Kind::Message, 77, 0, &[0x55; 100])[..50]);
+            said.push(0);
+            said.extend(frame(Kind::Message, 78, 0, &message));
+            said.extend(frame(Kind::Bye, 76, 0, &[]));
+            said.extend(frame(Kind::Message, 77, 0, &message));
+            far.write_all(&said).await.unwrap();
+        };
+        link.connect(&credentials(1), Known::default());
+        let (event, ()) = tokio::join!(soon("up", link.next()), answers);
+        assert_eq!(event, Event::Up { resumed: false });
+        let event = soon("the command, once", link.next()).await;
+        assert_eq!(event, Event::Message(command(1)));
     });
 }
 
