@@ -4,11 +4,12 @@
 //! Secrets never print themselves.
 
 use core::fmt;
-use heapless::String;
+use heapless::{String, Vec};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
+use crate::codec::{Decode, Encode, Reader, Writer};
 use crate::limits::{ENDPOINT_BYTES, NAME_BYTES, VERSION_BYTES};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -88,6 +89,20 @@ macro_rules! fixed_bytes {
                 } else {
                     d.deserialize_bytes(FixedVisitor::<$len>).map(Self)
                 }
+            }
+        }
+
+        impl Encode for $name {
+            fn encode(&self, to: &mut Writer<'_>) {
+                to.run(&self.0);
+            }
+        }
+
+        impl Decode<'_> for $name {
+            fn decode(from: &mut Reader<'_>) -> Self {
+                let mut bytes = [0; $len];
+                from.fill(&mut bytes);
+                Self(bytes)
             }
         }
 
@@ -289,6 +304,20 @@ impl Serialize for Uuid {
     }
 }
 
+impl Encode for Uuid {
+    fn encode(&self, to: &mut Writer<'_>) {
+        to.run(&self.0);
+    }
+}
+
+impl Decode<'_> for Uuid {
+    fn decode(from: &mut Reader<'_>) -> Self {
+        let mut bytes = [0; 16];
+        from.fill(&mut bytes);
+        Self(bytes)
+    }
+}
+
 struct UuidVisitor;
 
 impl Visitor<'_> for UuidVisitor {
@@ -313,25 +342,46 @@ impl<'de> Deserialize<'de> for Uuid {
     }
 }
 
+/// Whether these bytes are some and all allowed.
+fn is_text(bytes: &[u8], allowed: fn(u8) -> bool) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| allowed(*byte))
+}
+
 macro_rules! short_text {
     ($(#[$doc:meta])* $name:ident, $len:expr, $allowed:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String<{ $len }, u8>);
+        pub struct $name(Vec<u8, { $len }, u8>);
 
         impl $name {
             /// The text, checked.
             pub fn new(text: &str) -> Result<Self, Malformed> {
-                let allowed: fn(u8) -> bool = $allowed;
-                if text.is_empty() || !text.bytes().all(allowed) {
+                if !is_text(text.as_bytes(), $allowed) {
                     return Err(Malformed);
                 }
-                String::try_from(text).map(Self).map_err(|_| Malformed)
+                Vec::from_slice(text.as_bytes()).map(Self).map_err(|_| Malformed)
             }
 
             /// The text.
             pub fn as_str(&self) -> &str {
-                &self.0
+                core::str::from_utf8(&self.0).expect("what is allowed is ASCII")
+            }
+        }
+
+        impl Encode for $name {
+            fn encode(&self, to: &mut Writer<'_>) {
+                to.run(&self.0);
+            }
+        }
+
+        impl Decode<'_> for $name {
+            fn decode(from: &mut Reader<'_>) -> Self {
+                let text = from.run();
+                let text = Vec::from_slice(text).ok().filter(|_| is_text(text, $allowed));
+                Self(text.unwrap_or_else(|| {
+                    from.refuse();
+                    Vec::new()
+                }))
             }
         }
 
@@ -345,26 +395,26 @@ macro_rules! short_text {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         #[cfg(feature = "defmt")]
         impl defmt::Format for $name {
             fn format(&self, f: defmt::Formatter<'_>) {
-                defmt::write!(f, "{=str}", self.0.as_str());
+                defmt::write!(f, "{=str}", self.as_str());
             }
         }
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_str(&self.0)
+                s.serialize_str(self.as_str())
             }
         }
 

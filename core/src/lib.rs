@@ -8,6 +8,7 @@
 
 mod action;
 mod agent;
+pub mod codec;
 mod context;
 mod event;
 pub mod id;

@@ -14,9 +14,9 @@
 //! A newer layout only appends fields; an older agent (one that came back after a failed update of itself) reads what it knows and ignores the rest, if the writer says that this is safe.
 //! When it is not, the record is [`Unreadable::Newer`]: it is left alone, and so is everything that depends on it.
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::{Decode, Encode, Reader, Writer, fields};
 use crate::id::{ApiKey, Digest, PublicKey, SecretKey, Uuid};
 use crate::target::Target;
 use crate::time::UnixTime;
@@ -193,17 +193,7 @@ pub enum RecordRef<'a> {
 
 /// A [`State`] of any number of components.
 #[derive(Clone, Copy)]
-pub struct StateRef<'a>(&'a dyn ErasedState);
-
-trait ErasedState {
-    fn encode(&self, out: &mut [u8]) -> Result<usize, NoRoom>;
-}
-
-impl<const COMPONENTS: usize> ErasedState for State<COMPONENTS> {
-    fn encode(&self, out: &mut [u8]) -> Result<usize, NoRoom> {
-        encode(Record::State, self, out)
-    }
-}
+pub struct StateRef<'a>(&'a dyn Encode);
 
 impl<'a> StateRef<'a> {
     /// Borrows a state.
@@ -246,6 +236,56 @@ impl core::fmt::Display for NoRoom {
 
 impl core::error::Error for NoRoom {}
 
+fields!(Identity {
+    uuid,
+    api_key,
+    api_key_pending,
+    wireguard,
+    wireguard_pending,
+    registered,
+    tunnel,
+    api_key_rotated,
+    wireguard_rotated,
+    rotation_ordered,
+});
+fields!(Trial<const COMPONENTS> { target, started, boots });
+fields!(Rejected {
+    id,
+    release,
+    reason
+});
+fields!(State<const COMPONENTS> { committed, trial, rejected, command });
+fields!(Clock {
+    floor,
+    handshake,
+    boots
+});
+
+impl Encode for StoredKey {
+    fn encode(&self, to: &mut Writer<'_>) {
+        match self {
+            Self::Inside(secret) => {
+                to.byte(0);
+                secret.encode(to);
+            }
+            Self::Outside(slot, public) => {
+                to.byte(1);
+                to.byte(*slot);
+                public.encode(to);
+            }
+        }
+    }
+}
+
+impl Decode<'_> for StoredKey {
+    fn decode(from: &mut Reader<'_>) -> Self {
+        match from.tag(2) {
+            0 => Self::Inside(SecretKey::decode(from)),
+            _ => Self::Outside(from.byte(), PublicKey::decode(from)),
+        }
+    }
+}
+
 const VERSION: u8 = 1;
 const OLDEST_READER: u8 = 1;
 const HEAD: usize = 7;
@@ -267,12 +307,19 @@ impl RecordRef<'_> {
     ///
     /// [`NoRoom`]; nothing may be saved then.
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, NoRoom> {
+        let (head, body) = out.split_at_mut_checked(HEAD).ok_or(NoRoom)?;
+        let mut writer = Writer::new(body);
         match self {
-            Self::Identity(identity) => encode(Record::Identity, *identity, out),
-            Self::Trust(trust) => encode(Record::Trust, *trust, out),
-            Self::State(state) => state.0.encode(out),
-            Self::Clock(clock) => encode(Record::Clock, *clock, out),
+            Self::Identity(identity) => identity.encode(&mut writer),
+            Self::Trust(trust) => trust.encode(&mut writer),
+            Self::State(state) => state.0.encode(&mut writer),
+            Self::Clock(clock) => clock.encode(&mut writer),
         }
+        let len = writer.end().ok_or(NoRoom)?;
+        head[..3].copy_from_slice(&[VERSION, OLDEST_READER, self.kind().index() as u8]);
+        let sum = checksum(&head[..3], &body[..len]);
+        head[3..].copy_from_slice(&sum);
+        Ok(HEAD + len)
     }
 }
 
@@ -281,13 +328,16 @@ fn checksum(head: &[u8], body: &[u8]) -> [u8; 4] {
     [digest.0[0], digest.0[1], digest.0[2], digest.0[3]]
 }
 
-fn encode<T: Serialize>(record: Record, value: &T, out: &mut [u8]) -> Result<usize, NoRoom> {
-    let (head, body) = out.split_at_mut_checked(HEAD).ok_or(NoRoom)?;
-    let body = postcard::to_slice(value, body).map_err(|_| NoRoom)?;
-    head[..3].copy_from_slice(&[VERSION, OLDEST_READER, record.index() as u8]);
-    let sum = checksum(&head[..3], body);
-    head[3..].copy_from_slice(&sum);
-    Ok(HEAD + body.len())
+/// The body of a record that is whole and may be read, and whether a newer agent wrote it.
+fn open(record: Record, bytes: &[u8]) -> Result<(&[u8], bool), Unreadable> {
+    let (head, body) = bytes.split_at_checked(HEAD).ok_or(Unreadable::Torn)?;
+    if checksum(&head[..3], body) != head[3..] || usize::from(head[2]) != record.index() {
+        return Err(Unreadable::Torn);
+    }
+    if head[1] > VERSION {
+        return Err(Unreadable::Newer);
+    }
+    Ok((body, head[0] > VERSION))
 }
 
 /// Reads a saved record: `Identity`, `TrustState`, `State` or `Clock`.
@@ -296,23 +346,18 @@ fn encode<T: Serialize>(record: Record, value: &T, out: &mut [u8]) -> Result<usi
 ///
 /// [`Unreadable`]; the bytes should then be left where they are.
 pub fn decode<T: Saveable>(bytes: &[u8]) -> Result<T, Unreadable> {
-    let (head, body) = bytes.split_at_checked(HEAD).ok_or(Unreadable::Torn)?;
-    if checksum(&head[..3], body) != head[3..] || usize::from(head[2]) != T::RECORD.index() {
-        return Err(Unreadable::Torn);
-    }
-    if head[1] > VERSION {
-        return Err(Unreadable::Newer);
-    }
-    match postcard::take_from_bytes(body) {
-        Ok((value, [])) => Ok(value),
-        Ok((value, _)) if head[0] > VERSION => Ok(value),
-        Ok(_) => Err(Unreadable::Torn),
-        Err(_) => Err(T::BROKEN),
+    let (body, is_newer) = open(T::RECORD, bytes)?;
+    let mut reader = Reader::new(body);
+    let value = T::decode(&mut reader);
+    match reader.end() {
+        Some(rest) if rest.is_empty() || is_newer => Ok(value),
+        Some(_) => Err(Unreadable::Torn),
+        None => Err(T::BROKEN),
     }
 }
 
 /// A record that [`decode`] can read.
-pub trait Saveable: DeserializeOwned {
+pub trait Saveable: for<'a> Decode<'a> {
     /// Which record it is.
     const RECORD: Record;
     /// What it means when whole bytes do not decode.

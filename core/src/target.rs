@@ -5,6 +5,7 @@
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::{fields, variants};
 use crate::id::{Digest, Name, Version};
 use crate::limits::DEPENDENCIES;
 
@@ -199,6 +200,60 @@ pub struct Target<const COMPONENTS: usize> {
     /// Its components.
     pub parts: Vec<Part, COMPONENTS>,
 }
+
+variants!(Kind {
+    Container,
+    Firmware,
+    HostOs,
+    Agent
+});
+variants!(Mode { Service, Job });
+variants!(Strategy {
+    DownloadThenKill,
+    KillThenDownload,
+    DeleteThenDownload,
+    HandOver
+});
+variants!(Condition {
+    Started,
+    Healthy,
+    Completed
+});
+fields!(After {
+    component,
+    condition
+});
+fields!(Health {
+    grace_s,
+    window_s,
+    failures
+});
+fields!(Artifact { digest, size });
+fields!(Component {
+    name,
+    kind,
+    artifact,
+    spec,
+    settings,
+    mode,
+    strategy,
+    health,
+    after
+});
+fields!(Part {
+    component,
+    instance
+});
+fields!(Target<const COMPONENTS> {
+    release, id, version, security_version, floor, reach_fleet_s, override_locks, parts,
+});
+variants!(Malformation {
+    NoComponents,
+    DuplicateName,
+    UnknownDependency,
+    DependencyCycle,
+    WaitsForService,
+});
 
 /// Why a list of components cannot be a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

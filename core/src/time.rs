@@ -6,6 +6,8 @@
 use core::ops::{Add, Sub};
 use serde::{Deserialize, Serialize};
 
+use crate::codec::{Decode, Encode, Reader, Writer};
+
 /// A point in monotonic time, in milliseconds since the device booted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -25,6 +27,18 @@ pub struct Duration(u64);
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[serde(transparent)]
 pub struct UnixTime(pub u64);
+
+impl Encode for UnixTime {
+    fn encode(&self, to: &mut Writer<'_>) {
+        self.0.encode(to);
+    }
+}
+
+impl Decode<'_> for UnixTime {
+    fn decode(from: &mut Reader<'_>) -> Self {
+        Self(u64::decode(from))
+    }
+}
 
 impl Instant {
     /// The moment of boot.

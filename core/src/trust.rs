@@ -24,6 +24,7 @@ pub use envelope::{Envelope, SIGNATURE_BYTES, Signatures, seal};
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::{Decode, Encode, Reader, Writer};
 use crate::target::Malformation;
 
 /// Why a document was refused. Each is something that only a faulty or hostile peer causes.
@@ -73,4 +74,50 @@ pub enum Offence {
     StraySettings,
     /// The components cannot be a release.
     Components(Malformation),
+}
+
+impl Offence {
+    /// All without content, in the order in which they are declared; the one with content comes last.
+    const PLAIN: [Self; 20] = [
+        Self::TooLarge,
+        Self::Undecodable,
+        Self::TrailingBytes,
+        Self::UnknownVersion,
+        Self::WrongRole,
+        Self::TooManySignatures,
+        Self::UnderThreshold,
+        Self::ImpossibleThreshold,
+        Self::RootOutOfOrder,
+        Self::RootExpired,
+        Self::OtherDevice,
+        Self::CounterReplayed,
+        Self::CounterReused,
+        Self::AssignmentExpired,
+        Self::OtherRelease,
+        Self::OtherDeviceType,
+        Self::OtherProduct,
+        Self::BelowFloor,
+        Self::TooManyComponents,
+        Self::StraySettings,
+    ];
+}
+
+impl Encode for Offence {
+    fn encode(&self, to: &mut Writer<'_>) {
+        let tag = Self::PLAIN.iter().position(|plain| plain == self);
+        to.byte(tag.unwrap_or(Self::PLAIN.len()) as u8);
+        if let Self::Components(malformation) = self {
+            malformation.encode(to);
+        }
+    }
+}
+
+impl Decode<'_> for Offence {
+    fn decode(from: &mut Reader<'_>) -> Self {
+        let tag = from.tag(Self::PLAIN.len() as u8 + 1);
+        match Self::PLAIN.get(usize::from(tag)) {
+            Some(plain) => *plain,
+            None => Self::Components(Malformation::decode(from)),
+        }
+    }
 }

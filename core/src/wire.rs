@@ -4,18 +4,21 @@
 //! A message that does not decode is a named [`Rejection`]; nothing in it has been acted on.
 //! Nothing here is believed because it arrived: what matters is signed ([`trust`](crate::trust)) or comes over an authenticated connection.
 
+mod blob;
 pub mod json;
+mod report;
+
+pub use blob::Blob;
+pub use report::{
+    ComponentReport, ComponentState, Phase, Reason, RejectedReport, Report, TrialReport,
+};
 
 use core::net::Ipv4Addr;
-use heapless::Vec;
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::id::{
-    ApiKey, Digest, Endpoint, KeyId, Name, PresharedKey, ProvisioningKey, PublicKey, Uuid, Version,
-};
-use crate::limits::{MESSAGE_BYTES, REPORT_COMPONENTS};
-use crate::trust::Offence;
+use crate::codec::{Decode, Encode, Reader, Writer, contents, fields, variants};
+use crate::id::{ApiKey, Endpoint, KeyId, Name, PresharedKey, ProvisioningKey, PublicKey, Uuid};
+use crate::limits::MESSAGE_BYTES;
 
 /// The version byte in front of a postcard message.
 pub const VERSION: u8 = 1;
@@ -229,193 +232,71 @@ pub enum Order {
     Report,
 }
 
-/// What changed on a device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Report {
-    /// Counts reports since boot; a lower one after a higher one is old news.
-    pub sequence: u32,
-    /// Boots counted by the device, so that sequences of two boots are not compared.
-    pub boot: u32,
-    /// The assignment counter last accepted.
-    pub counter: u64,
-    /// Version of the trusted root.
-    pub root: u32,
-    /// The release that was committed last.
-    pub committed: Option<Digest>,
-    /// Its version, for people.
-    pub version: Option<Version>,
-    /// The release that is being tried, and how far it is.
-    pub trial: Option<TrialReport>,
-    /// The release that was tried and given up last, and why.
-    pub rejected: Option<RejectedReport>,
-    /// What a peer did wrong last, since boot.
-    pub offence: Option<Offence>,
-    /// Whether the last assignment has expired without a newer one.
-    pub frozen: bool,
-    /// Whether storage fails or cannot be read: what this report says may not survive a power cut, or may not be all.
-    pub unsaved: bool,
-    /// Components whose state changed; not necessarily all.
-    pub components: Vec<ComponentReport, REPORT_COMPONENTS>,
-}
+fields!(Register {
+    uuid,
+    provisioning_key,
+    api_key,
+    wireguard,
+    device_type,
+    name
+});
+fields!(Tunnel {
+    hub,
+    endpoint,
+    address,
+    gateway,
+    preshared,
+    mqtt_port,
+    http_port
+});
+fields!(Registered { uuid, tunnel });
+variants!(Refusal {
+    BadProvisioningKey,
+    IdentityTaken,
+    UnknownDeviceType,
+    Busy,
+    BadKey
+});
+fields!(Refused {
+    reason,
+    retry_after_s
+});
+fields!(SignedTarget<'a> { assignment, release });
+fields!(SignedRoot<'a> { document });
+variants!(KeyKind { Api, WireGuard });
+fields!(KeyAccepted { kind, id });
+fields!(Command { id, order });
+contents!(Up { Register 0, Report 1, ProposeKey 2 });
+contents!(Down<'a> { Registered 0, Refused 1, Target 2, Root 3, KeyAccepted 4, Command 5 });
+contents!(NewKey { Api 0, WireGuard 1 });
 
-/// A release on trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct TrialReport {
-    /// SHA-256 digest of the release's payload.
-    pub release: Digest,
-    /// How far it is.
-    pub phase: Phase,
-}
-
-/// A release that was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct RejectedReport {
-    /// SHA-256 digest of the release's payload.
-    pub release: Digest,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// How far a trial is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Being fetched and staged; what ran before still runs.
-    Preparing,
-    /// Being started and watched.
-    Trying,
-    /// An update lock holds it off.
-    Held,
-}
-
-/// Why a release was rejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// The platform cannot run it: another architecture, a spec it must refuse, a broken image.
-    Unusable,
-    /// A component did not start.
-    DidNotStart,
-    /// A component exited, crashed or failed its probes too often.
-    Unhealthy,
-    /// The boot loader went back to the old image.
-    BootedOld,
-    /// The fleet was not reached in the time that the release sets.
-    Unreachable,
-    /// Power went or the device restarted too often while it was tried.
-    Reboots,
-    /// The platform could not tell what is on the device.
-    Unseen,
-}
-
-/// What a component is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct ComponentReport {
-    /// Its name in the release.
-    pub name: Name,
-    /// Digest of the artifact that the state is about.
-    pub artifact: Digest,
-    /// What it does.
-    pub state: ComponentState,
-    /// Bytes fetched so far, while it is being fetched.
-    pub fetched: Option<u64>,
-}
-
-/// The state of a component, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[serde(rename_all = "snake_case")]
-pub enum ComponentState {
-    /// Waits to be fetched, or is being fetched.
-    Fetching,
-    /// Fetched or staged, not started.
-    Ready,
-    /// Started, not yet healthy.
-    Starting,
-    /// Runs and is healthy.
-    Healthy,
-    /// Runs and is not healthy.
-    Unhealthy,
-    /// Has exited.
-    Exited,
-    /// Ran to completion.
-    Completed,
-    /// Was stopped.
-    Stopped,
-}
-
-/// Bytes inside a message: raw in postcard, base64 (RFC 4648, section 4) in JSON.
-///
-/// JSON leaves them encoded; [`json::decode_down`] decodes them into memory of the caller's.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Blob<'a> {
-    /// The bytes.
-    Raw(&'a [u8]),
-    /// Their base64 text, not yet decoded.
-    Base64(&'a str),
-}
-
-impl core::fmt::Debug for Blob<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl Encode for Order {
+    fn encode(&self, to: &mut Writer<'_>) {
         match self {
-            Self::Raw(bytes) => write!(f, "{} B", bytes.len()),
-            Self::Base64(text) => write!(f, "{} characters", text.len()),
+            Self::Reboot => to.byte(0),
+            Self::Restart(name) => {
+                to.byte(1);
+                name.encode(to);
+            }
+            Self::Identify => to.byte(2),
+            Self::Rotate(kind) => {
+                to.byte(3);
+                kind.encode(to);
+            }
+            Self::Report => to.byte(4),
         }
     }
 }
 
-#[cfg(feature = "defmt")]
-impl defmt::Format for Blob<'_> {
-    fn format(&self, f: defmt::Formatter<'_>) {
-        match self {
-            Self::Raw(bytes) => defmt::write!(f, "{=usize} B", bytes.len()),
-            Self::Base64(text) => defmt::write!(f, "{=usize} characters", text.len()),
+impl Decode<'_> for Order {
+    fn decode(from: &mut Reader<'_>) -> Self {
+        match from.tag(5) {
+            0 => Self::Reboot,
+            1 => Self::Restart(Name::decode(from)),
+            2 => Self::Identify,
+            3 => Self::Rotate(KeyKind::decode(from)),
+            _ => Self::Report,
         }
-    }
-}
-
-impl Serialize for Blob<'_> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        match (self, s.is_human_readable()) {
-            (Self::Raw(bytes), false) => s.serialize_bytes(bytes),
-            (Self::Raw(bytes), true) => s.collect_str(&json::Base64(bytes)),
-            (Self::Base64(text), true) => s.serialize_str(text),
-            (Self::Base64(_), false) => Err(serde::ser::Error::custom("blob is not decoded")),
-        }
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Blob<'a> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        if d.is_human_readable() {
-            d.deserialize_str(BlobVisitor)
-        } else {
-            d.deserialize_bytes(BlobVisitor)
-        }
-    }
-}
-
-struct BlobVisitor;
-
-impl<'de> Visitor<'de> for BlobVisitor {
-    type Value = Blob<'de>;
-
-    fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("bytes, or their base64 text")
-    }
-
-    fn visit_borrowed_bytes<E: serde::de::Error>(self, bytes: &'de [u8]) -> Result<Blob<'de>, E> {
-        Ok(Blob::Raw(bytes))
-    }
-
-    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Blob<'de>, E> {
-        Ok(Blob::Base64(text))
     }
 }
 
@@ -457,13 +338,12 @@ impl core::error::Error for Rejection {}
 /// # Errors
 ///
 /// [`Rejection::TooLarge`] when `out` is too short.
-pub fn encode<'o, T: Serialize>(message: &T, out: &'o mut [u8]) -> Result<&'o [u8], Rejection> {
-    let (version, rest) = out.split_first_mut().ok_or(Rejection::TooLarge)?;
-    *version = VERSION;
-    let len = postcard::to_slice(message, rest)
-        .map_err(|_| Rejection::TooLarge)?
-        .len();
-    Ok(&out[..=len])
+pub fn encode<'o, T: Encode>(message: &T, out: &'o mut [u8]) -> Result<&'o [u8], Rejection> {
+    let mut to = Writer::new(out);
+    to.byte(VERSION);
+    message.encode(&mut to);
+    let len = to.end().ok_or(Rejection::TooLarge)?;
+    Ok(&out[..len])
 }
 
 /// Reads a device's message.
@@ -484,7 +364,18 @@ pub fn decode_down(bytes: &[u8]) -> Result<Down<'_>, Rejection> {
     decode(bytes)
 }
 
-fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Rejection> {
+fn decode<'a, T: Decode<'a>>(bytes: &'a [u8]) -> Result<T, Rejection> {
+    let mut from = body(bytes)?;
+    let message = T::decode(&mut from);
+    match from.end() {
+        None => Err(Rejection::Undecodable),
+        Some([]) => Ok(message),
+        Some(_) => Err(Rejection::TrailingBytes),
+    }
+}
+
+/// What follows the version byte.
+fn body(bytes: &[u8]) -> Result<Reader<'_>, Rejection> {
     if bytes.len() > MESSAGE_BYTES {
         return Err(Rejection::TooLarge);
     }
@@ -492,11 +383,7 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Rejection> {
     if *version != VERSION {
         return Err(Rejection::UnknownVersion);
     }
-    match postcard::take_from_bytes(body) {
-        Ok((message, [])) => Ok(message),
-        Ok(_) => Err(Rejection::TrailingBytes),
-        Err(_) => Err(Rejection::Undecodable),
-    }
+    Ok(Reader::new(body))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::{AssignmentHead, Codec, Compact, Offence, ReleaseHead, Role, Root};
+use crate::codec::fields;
 use crate::id::{Digest, Name, Uuid};
 use crate::target::{Component, Part, Target};
 use crate::time::UnixTime;
@@ -25,6 +26,15 @@ pub struct TrustState {
     /// When the last assignment ends.
     pub expires: UnixTime,
 }
+
+fields!(TrustState {
+    root,
+    counter,
+    assignment,
+    floor,
+    time_floor,
+    expires
+});
 
 /// Judges documents for one device.
 #[derive(Clone, Debug)]

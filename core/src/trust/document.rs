@@ -6,6 +6,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::{Envelope, Offence};
+use crate::codec::{Decode, Encode, Reader, Writer, fields};
 use crate::id::{Digest, Name, PublicKey, Uuid, Version};
 use crate::limits::ROOT_KEYS;
 use crate::target::{self, Component};
@@ -149,6 +150,36 @@ pub struct AssignmentHead {
     pub override_locks: bool,
 }
 
+fields!(RoleKeys { members, threshold });
+fields!(Root {
+    version,
+    issued,
+    expires,
+    floor,
+    keys,
+    root,
+    release,
+    director
+});
+fields!(ReleaseHead {
+    product,
+    device_type,
+    version,
+    security_version,
+    floor,
+    issued,
+    reach_fleet_s,
+});
+fields!(AssignmentHead {
+    device,
+    counter,
+    issued,
+    expires,
+    release,
+    attempt,
+    override_locks
+});
+
 /// A decoded assignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment<const COMPONENTS: usize> {
@@ -202,8 +233,9 @@ impl Codec for Compact {
     }
 
     fn root(&self, payload: &[u8]) -> Result<Root, Offence> {
-        let (root, rest) = take(body(payload, Role::Root)?)?;
-        finish(rest)?;
+        let mut from = body(payload, Role::Root)?;
+        let root = Root::decode(&mut from);
+        finish(from)?;
         Ok(root)
     }
 
@@ -211,29 +243,30 @@ impl Codec for Compact {
         &self,
         payload: &[u8],
     ) -> Result<Assignment<COMPONENTS>, Offence> {
-        let (head, rest) = take(body(payload, Role::Director)?)?;
-        let (count, mut rest) = rest.split_first().ok_or(Offence::Undecodable)?;
+        let mut from = body(payload, Role::Director)?;
+        let head = AssignmentHead::decode(&mut from);
         let mut settings = Vec::<(u8, Digest), COMPONENTS>::new();
-        for _ in 0..*count {
-            let entry: (u8, Digest);
-            (entry, rest) = take(rest)?;
-            if settings.last().is_some_and(|last| last.0 >= entry.0) {
+        for _ in 0..from.byte() {
+            let entry = Decode::decode(&mut from);
+            if from.is_broken() {
+                break;
+            }
+            let (position, _) = entry;
+            if settings.last().is_some_and(|last| last.0 >= position) {
                 return Err(Offence::StraySettings);
             }
             settings.push(entry).map_err(|_| Offence::StraySettings)?;
         }
-        finish(rest)?;
+        finish(from)?;
         Ok(Assignment { head, settings })
     }
 
     fn release<'a>(&self, payload: &'a [u8]) -> Result<(ReleaseHead, ReleaseReader<'a>), Offence> {
-        let (head, rest) = take(body(payload, Role::Release)?)?;
-        let (count, rest) = rest.split_first().ok_or(Offence::Undecodable)?;
-        let reader = ReleaseReader {
-            left: *count,
-            bytes: rest,
-        };
-        Ok((head, reader))
+        let mut from = body(payload, Role::Release)?;
+        let head = ReleaseHead::decode(&mut from);
+        let left = from.byte();
+        let bytes = from.end().ok_or(Offence::Undecodable)?;
+        Ok((head, ReleaseReader { left, bytes }))
     }
 }
 
@@ -251,29 +284,32 @@ impl ReleaseReader<'_> {
     ///
     /// [`Offence::TooManyComponents`], [`Offence::Components`], or a decoding error.
     pub fn components<const COMPONENTS: usize>(
-        mut self,
+        self,
     ) -> Result<Vec<Component, COMPONENTS>, Offence> {
         let mut all = Vec::new();
         if usize::from(self.left) > COMPONENTS {
             return Err(Offence::TooManyComponents);
         }
-        while self.left > 0 {
-            let component: Component;
-            (component, self.bytes) = take(self.bytes)?;
-            self.left -= 1;
+        let mut from = Reader::new(self.bytes);
+        for _ in 0..self.left {
+            let component = Component::decode(&mut from);
+            if from.is_broken() {
+                break;
+            }
             if component.settings.is_some() {
                 return Err(Offence::StraySettings);
             }
             all.push(component)
                 .map_err(|_| Offence::TooManyComponents)?;
         }
-        finish(self.bytes)?;
+        finish(from)?;
         target::check(&all).map_err(Offence::Components)?;
         Ok(all)
     }
 }
 
-fn body(payload: &[u8], role: Role) -> Result<&[u8], Offence> {
+/// What follows the magic, if the payload is of this role.
+fn body(payload: &[u8], role: Role) -> Result<Reader<'_>, Offence> {
     let [m0, m1, format, tag, rest @ ..] = payload else {
         return Err(Offence::Undecodable);
     };
@@ -286,40 +322,29 @@ fn body(payload: &[u8], role: Role) -> Result<&[u8], Offence> {
     if *tag != role.tag() {
         return Err(Offence::WrongRole);
     }
-    Ok(rest)
+    Ok(Reader::new(rest))
 }
 
-fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), Offence> {
-    postcard::take_from_bytes(bytes).map_err(|_| Offence::Undecodable)
-}
-
-fn finish(rest: &[u8]) -> Result<(), Offence> {
-    if rest.is_empty() {
-        Ok(())
-    } else {
-        Err(Offence::TrailingBytes)
+fn finish(from: Reader<'_>) -> Result<(), Offence> {
+    match from.end() {
+        None => Err(Offence::Undecodable),
+        Some([]) => Ok(()),
+        Some(_) => Err(Offence::TrailingBytes),
     }
 }
 
-/// Writes one value after `at` and returns the new end.
-fn put<T: Serialize>(value: &T, out: &mut [u8], at: usize) -> Result<usize, Offence> {
-    let rest = out.get_mut(at..).ok_or(Offence::TooLarge)?;
-    let len = postcard::to_slice(value, rest)
-        .map_err(|_| Offence::TooLarge)?
-        .len();
-    Ok(at + len)
+/// Starts a payload of this role.
+fn start(role: Role, out: &mut [u8]) -> Writer<'_> {
+    let mut to = Writer::new(out);
+    for byte in [MAGIC[0], MAGIC[1], FORMAT, role.tag()] {
+        to.byte(byte);
+    }
+    to
 }
 
-fn put_count(count: usize, out: &mut [u8], at: usize) -> Result<usize, Offence> {
-    let count = u8::try_from(count).map_err(|_| Offence::TooManyComponents)?;
-    *out.get_mut(at).ok_or(Offence::TooLarge)? = count;
-    Ok(at + 1)
-}
-
-fn start(role: Role, out: &mut [u8]) -> Result<usize, Offence> {
-    let head = out.first_chunk_mut::<4>().ok_or(Offence::TooLarge)?;
-    *head = [MAGIC[0], MAGIC[1], FORMAT, role.tag()];
-    Ok(4)
+fn put_count(count: usize, to: &mut Writer<'_>) -> Result<(), Offence> {
+    to.byte(u8::try_from(count).map_err(|_| Offence::TooManyComponents)?);
+    Ok(())
 }
 
 /// Writes the payload of a root document and returns its length. Sign it and [`seal`](super::seal) it.
@@ -328,8 +353,9 @@ fn start(role: Role, out: &mut [u8]) -> Result<usize, Offence> {
 ///
 /// [`Offence::TooLarge`] when `out` is too short.
 pub fn encode_root(root: &Root, out: &mut [u8]) -> Result<usize, Offence> {
-    let at = start(Role::Root, out)?;
-    put(root, out, at)
+    let mut to = start(Role::Root, out);
+    root.encode(&mut to);
+    to.end().ok_or(Offence::TooLarge)
 }
 
 /// Writes the payload of a release document and returns its length. Sign it and [`seal`](super::seal) it.
@@ -343,16 +369,16 @@ pub fn encode_release(
     out: &mut [u8],
 ) -> Result<usize, Offence> {
     target::check(components).map_err(Offence::Components)?;
-    let mut at = start(Role::Release, out)?;
-    at = put(head, out, at)?;
-    at = put_count(components.len(), out, at)?;
+    let mut to = start(Role::Release, out);
+    head.encode(&mut to);
+    put_count(components.len(), &mut to)?;
     for component in components {
         if component.settings.is_some() {
             return Err(Offence::StraySettings);
         }
-        at = put(component, out, at)?;
+        component.encode(&mut to);
     }
-    Ok(at)
+    to.end().ok_or(Offence::TooLarge)
 }
 
 /// Writes the payload of an assignment and returns its length. Sign it and [`seal`](super::seal) it.
@@ -370,11 +396,11 @@ pub fn encode_assignment(
     if !settings.is_sorted_by(|a, b| a.0 < b.0) {
         return Err(Offence::StraySettings);
     }
-    let mut at = start(Role::Director, out)?;
-    at = put(head, out, at)?;
-    at = put_count(settings.len(), out, at)?;
+    let mut to = start(Role::Director, out);
+    head.encode(&mut to);
+    put_count(settings.len(), &mut to)?;
     for entry in settings {
-        at = put(entry, out, at)?;
+        entry.encode(&mut to);
     }
-    Ok(at)
+    to.end().ok_or(Offence::TooLarge)
 }

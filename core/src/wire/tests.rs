@@ -1,7 +1,10 @@
 extern crate std;
 
 use super::*;
+use crate::id::{Digest, Version};
 use crate::limits::JSON_DEPTH;
+use crate::trust::Offence;
+use heapless::Vec;
 use std::vec;
 
 fn name(text: &str) -> Name {

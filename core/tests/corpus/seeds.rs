@@ -1,5 +1,6 @@
 //! Inputs from which a fuzzer starts: one of each kind, well formed.
 
+use lightship_core::codec::Encode;
 use lightship_core::id::{
     ApiKey, Digest, Endpoint, KeyId, Name, ProvisioningKey, PublicKey, Uuid, Version,
 };
@@ -232,7 +233,7 @@ fn version() -> Version {
     Version::new("1.2.3").expect("a version")
 }
 
-fn postcard(message: &impl serde::Serialize) -> Vec<u8> {
+fn postcard(message: &impl Encode) -> Vec<u8> {
     let mut out = [0; 1024];
     wire::encode(message, &mut out).expect("it fits").to_vec()
 }

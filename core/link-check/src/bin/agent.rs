@@ -13,7 +13,7 @@ use lightship_core::record::Saved;
 use lightship_core::time::Instant;
 use lightship_core::trust::{Compact, TrustState};
 use lightship_core::wire::{self, Down, KeyAccepted, Rejection, Up};
-use lightship_core::{Action, Agent, Config, Event, Failure, Note, Step};
+use lightship_core::{Action, Agent, Event, Failure, Note, Step};
 use lightship_link_check::device::{COMPONENTS, SEED, config};
 use lightship_link_check::received::{REGISTERED, ROOT, ROTATE, TARGET};
 
