@@ -120,35 +120,11 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     ///
     /// A record that cannot be read is told in a [`Note`]. A torn identity counts as none, a torn trust as the first root, a torn state leaves everything on the device as it is until a target is assigned, and what a newer agent wrote is never overwritten.
     pub fn new(config: Config, saved: Saved<'_>, seed: [u8; 32], now: Instant) -> Self {
-        let mut cx = Context::new(seed, now);
-        let identity: Option<Identity> = load(&mut cx, Record::Identity, saved.identity)
-            .ok()
-            .flatten();
-        let state = load::<State<COMPONENTS>>(&mut cx, Record::State, saved.state);
-        let is_state_lost = state.is_err();
-        let state = state.ok().flatten().unwrap_or_default();
-        let first_issued = config.root.issued;
-        let trust = load(&mut cx, Record::Trust, saved.trust).ok().flatten();
-        let mut trust = trust.unwrap_or_else(|| TrustState::new(config.root));
-        // A cut between the commit and the record of its floor leaves the floor to be raised now.
-        let floor = state.committed.as_ref().map_or(0, |target| target.floor);
-        trust.floor = trust.floor.max(floor);
-        let clock: Option<Clock> = load(&mut cx, Record::Clock, saved.clock).ok().flatten();
-        let mut clock = clock.unwrap_or_default();
-        clock.boots = clock.boots.saturating_add(1);
-        clock.floor = clock.floor.max(trust.time_floor);
-        let handshake = clock.handshake.0.max(first_issued.0.min(CLOCK_FIRST_S));
-        clock.handshake = UnixTime(handshake.saturating_add(CLOCK_BOOT_STEP_S));
-        cx.changed(Record::Clock);
-        let mut reconcile = Reconcile::new(state);
-        if is_state_lost {
-            reconcile.pause();
-        }
-        reconcile.boot(&mut cx);
         let mut agent = Self {
-            wall: clock.floor,
+            wall: UnixTime(0),
             wall_at: now,
             clock_saved_at: now,
+            trust: TrustState::new(config.root),
             config: Kept {
                 device_type: config.device_type,
                 product: config.product,
@@ -157,11 +133,10 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
                 rotation_period_s: config.rotation_period_s,
                 keys_outside: config.keys_outside,
             },
-            cx,
-            identity,
-            trust,
-            clock,
-            reconcile,
+            cx: Context::new(seed, now),
+            identity: None,
+            clock: Clock::default(),
+            reconcile: Reconcile::new(),
             link: Link::new(),
             reporter: Reporter::new(),
             erasure: Erasure::Wanted,
@@ -172,8 +147,40 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             orders: Deque::new(),
             rebooting: false,
         };
-        agent.make_identity();
+        agent.wake(saved);
         agent
+    }
+
+    /// Goes on from what was saved. Not inlined, so that an agent is made where it stays and not copied there.
+    #[inline(never)]
+    fn wake(&mut self, saved: Saved<'_>) {
+        let (cx, first_issued) = (&mut self.cx, self.trust.root.issued);
+        // Without an identity that can be read, one is made if there is something to register with.
+        let _ = load(cx, Record::Identity, saved.identity, |identity| {
+            self.identity = Some(identity);
+        });
+        let state = load(cx, Record::State, saved.state, |state| {
+            self.reconcile.state = state;
+        });
+        // Neither a trust nor a clock that cannot be read keeps the device from what it can do without.
+        let _ = load(cx, Record::Trust, saved.trust, |trust| self.trust = trust);
+        let _ = load(cx, Record::Clock, saved.clock, |clock| self.clock = clock);
+        // A cut between the commit and the record of its floor leaves the floor to be raised now.
+        let committed = self.reconcile.state.committed.as_ref();
+        let floor = committed.map_or(0, |target| target.floor);
+        self.trust.floor = self.trust.floor.max(floor);
+        let clock = &mut self.clock;
+        clock.boots = clock.boots.saturating_add(1);
+        clock.floor = clock.floor.max(self.trust.time_floor);
+        let handshake = clock.handshake.0.max(first_issued.0.min(CLOCK_FIRST_S));
+        clock.handshake = UnixTime(handshake.saturating_add(CLOCK_BOOT_STEP_S));
+        self.wall = clock.floor;
+        cx.changed(Record::Clock);
+        if state.is_err() {
+            self.reconcile.pause();
+        }
+        self.reconcile.boot(cx);
+        self.make_identity();
     }
 
     /// Takes what happened. `now` is the present monotonic time.
@@ -273,22 +280,27 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     }
 }
 
-/// Reads a saved record; what a newer agent wrote will not be overwritten.
+/// Reads a saved record and hands it over; what a newer agent wrote will not be overwritten.
 fn load<T: Saveable>(
     cx: &mut Context,
     record: Record,
     bytes: Option<&[u8]>,
-) -> Result<Option<T>, Unreadable> {
+    keep: impl FnOnce(T),
+) -> Result<(), Unreadable> {
     let Some(bytes) = bytes else {
-        return Ok(None);
+        return Ok(());
     };
-    let result = decode(bytes);
-    if let Err(unreadable) = &result {
-        cx.note(Note::RecordUnreadable(record, *unreadable));
-        match unreadable {
-            Unreadable::Torn => (),
-            Unreadable::Newer | Unreadable::TooManyComponents => cx.ledger.halt(record),
+    let unreadable = match decode(bytes) {
+        Ok(value) => {
+            keep(value);
+            return Ok(());
         }
+        Err(unreadable) => unreadable,
+    };
+    cx.note(Note::RecordUnreadable(record, unreadable));
+    match unreadable {
+        Unreadable::Torn => (),
+        Unreadable::Newer | Unreadable::TooManyComponents => cx.ledger.halt(record),
     }
-    result.map(Some)
+    Err(unreadable)
 }

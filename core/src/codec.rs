@@ -8,6 +8,7 @@
 //! - a value has one encoding: numbers that are longer than they need to be are refused, which postcard is not strict about;
 //! - reading anything at all ends, after at most as many steps as there are bytes, in a value or in a refusal.
 //!
+//! None of the small steps is inlined: a call is smaller, and there are hundreds.
 //! A [`Reader`] that met what it cannot read goes on with zeros and says so at the end, and a [`Writer`] that ran out of room counts nothing more: one question at the end instead of one after every field.
 
 use core::net::Ipv4Addr;
@@ -44,12 +45,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Refuses what was read; nothing more is.
+    #[inline(never)]
     pub fn refuse(&mut self) {
         self.is_broken = true;
         self.rest = &[];
     }
 
     /// The next byte, as it is.
+    #[inline(never)]
     pub fn byte(&mut self) -> u8 {
         match self.rest.split_first() {
             Some((first, rest)) => {
@@ -64,6 +67,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A number of at most `most`, in seven bits a byte, the lowest first.
+    #[inline(never)]
     pub fn number(&mut self, most: u64) -> u64 {
         let (mut number, mut shift) = (0u64, 0);
         loop {
@@ -88,6 +92,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One of the `count` first numbers; at most 128.
+    #[inline(never)]
     pub fn tag(&mut self, count: u8) -> u8 {
         let tag = self.byte();
         if tag < count {
@@ -98,6 +103,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes behind their number.
+    #[inline(never)]
     pub fn run(&mut self) -> &'a [u8] {
         let len = self.number(u64::from(u32::MAX)) as usize;
         match self.rest.split_at_checked(len) {
@@ -113,6 +119,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Exactly as many bytes as `out` has, behind their number.
+    #[inline(never)]
     pub fn fill(&mut self, out: &mut [u8]) {
         let run = self.run();
         if run.len() == out.len() {
@@ -146,6 +153,7 @@ impl<'a> Writer<'a> {
     }
 
     /// One byte, as it is.
+    #[inline(never)]
     pub fn byte(&mut self, byte: u8) {
         if let Some(free) = self.out.get_mut(self.at) {
             *free = byte;
@@ -161,6 +169,7 @@ impl<'a> Writer<'a> {
     }
 
     /// A number, in seven bits a byte, the lowest first.
+    #[inline(never)]
     pub fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.byte(number as u8 | 0x80);
@@ -170,6 +179,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Bytes behind their number.
+    #[inline(never)]
     pub fn run(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         for byte in bytes {

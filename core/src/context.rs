@@ -1,13 +1,14 @@
 //! What all parts of the agent share: the present time, chance, the notes that wait and the ledger of what is saved.
 
-use chacha20::ChaCha20Rng;
-use chacha20::rand_core::{Rng, SeedableRng};
 use heapless::Deque;
 
+use crate::agent::Wake;
 use crate::event::Failure;
+use crate::id::Digest;
 use crate::limits::{BACKOFF_FIRST, BACKOFF_LAST, NOTES, RETRY_AFTER_S};
 use crate::note::Note;
 use crate::record::Record;
+use crate::soonest::Soonest;
 use crate::time::{Duration, Instant};
 
 pub(crate) struct Context {
@@ -43,11 +44,18 @@ impl Context {
 
     /// Random bytes, fit for keys if the seed was.
     pub(crate) fn random<const LEN: usize>(&mut self) -> [u8; LEN] {
+        const { assert!(LEN <= 32, "one draw is 32 bytes") }
+        let draw = self.draw();
         let mut bytes = [0; LEN];
-        let mut rng = ChaCha20Rng::from_seed(self.seed);
-        rng.fill_bytes(&mut self.seed);
-        rng.fill_bytes(&mut bytes);
+        bytes.copy_from_slice(&draw.0[..LEN]);
         bytes
+    }
+
+    /// What is drawn and the next seed are digests of the seed under different names: none of the three can be told from the others (as in Hash_DRBG, NIST SP 800-90A, section 10.1.1, whose reseeding is the next boot).
+    fn draw(&mut self) -> Digest {
+        let seed = Digest(self.seed);
+        self.seed = seed.chain(b"seed").0;
+        seed.chain(b"draw")
     }
 
     /// Queues a note; when nobody polls, the oldest gives way.
@@ -196,10 +204,11 @@ impl Ledger {
         self.0[record.index()].failed
     }
 
-    /// When the next failed save is tried again.
-    pub(crate) fn retry_at(&self) -> Option<Instant> {
-        let waiting = self.0.iter().filter(|e| e.dirty && !e.halted);
-        waiting.map(|entry| entry.backoff.until()).min()
+    /// When failed saves are tried again.
+    pub(crate) fn deadlines(&self, soonest: &mut Soonest) {
+        for entry in self.0.iter().filter(|entry| entry.dirty && !entry.halted) {
+            soonest.offer(Wake::Record, entry.backoff.until());
+        }
     }
 }
 

@@ -225,8 +225,7 @@ impl KeyId {
 impl SecretKey {
     /// The X25519 public key that belongs to this private key (RFC 7748, section 5).
     pub fn public(&self) -> PublicKey {
-        let secret = x25519_dalek::StaticSecret::from(self.0);
-        PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes())
+        PublicKey(crate::curve::public(&self.0))
     }
 }
 

@@ -150,21 +150,9 @@ impl Locks {
             .retain(|lock| lock.expires.is_none_or(|end| end > now));
     }
 
-    /// When the next lock ends.
-    pub fn next_end(&self) -> Option<Instant> {
-        self.0.iter().filter_map(|lock| lock.expires).min()
-    }
-
-    /// The lock that covers a component.
-    pub fn on(&self, name: &Name) -> Option<&Lock> {
-        self.0
-            .iter()
-            .find(|lock| lock.covers.as_ref().is_none_or(|covered| covered == name))
-    }
-
-    /// Any lock: a restart of the device would disturb all that they cover.
-    pub fn any(&self) -> Option<&Lock> {
-        self.0.first()
+    /// All of them, in no order.
+    pub fn held(&self) -> &[Lock] {
+        &self.0
     }
 }
 
@@ -180,7 +168,7 @@ pub struct Situation<'a> {
     /// What is there, at most once each.
     pub instances: &'a [Option<Instance>],
     /// What holds steps off; empty when the fleet overrides locks.
-    pub locks: &'a Locks,
+    pub locks: &'a [Lock],
 }
 
 /// One step that may be taken now.
@@ -379,7 +367,7 @@ impl<'a> Situation<'a> {
         let mut before = (0..self.goal.len()).filter(|&i| i != position && earlier(i));
         if !before.all(|i| is_up(self, i)) {
             Next::Wait
-        } else if self.locks.any().is_some() {
+        } else if !self.locks.is_empty() {
             Next::Held
         } else {
             Next::Take(Step::Start(position))
@@ -405,11 +393,16 @@ impl<'a> Situation<'a> {
     fn stop(&self, position: usize, instance: &Instance) -> Next {
         if instance.kind.restarts_device() {
             Next::Wait
-        } else if instance.presence.is_running() && self.locks.on(&instance.name).is_some() {
+        } else if instance.presence.is_running() && self.is_locked(&instance.name) {
             Next::Held
         } else {
             Next::Take(Step::Stop(position))
         }
+    }
+
+    fn is_locked(&self, name: &Name) -> bool {
+        let covers = |lock: &Lock| lock.covers.as_ref().is_none_or(|covered| covered == name);
+        self.locks.iter().any(covers)
     }
 
     fn successor(&self, instance: &Instance) -> Option<usize> {

@@ -9,20 +9,20 @@ mod answers;
 mod judge;
 
 use crate::action::{Action, InstanceRef};
+use crate::agent::Wake;
 use crate::context::{Backoff, Context};
 use crate::event::StepId;
 use crate::id::Name;
 use crate::limits::{FETCHES, PROBE_INTERVAL, PROBE_INTERVAL_IDLE};
 use crate::note::Note;
-use crate::plan::{self, Instance, Locks, Presence, Situation, Step};
+use crate::plan::{self, Instance, Lock, Locks, Presence, Situation, Step};
 use crate::record::{Record, State};
+use crate::soonest::Soonest;
 use crate::table::{Table, Verb};
 use crate::target::{Part, Target};
-use crate::time::{Duration, Instant, earliest};
+use crate::time::{Duration, Instant};
 use crate::trial::{Assigned, Boot};
 use crate::wire::Reason;
-
-static NO_LOCKS: Locks = Locks::new();
 
 /// Whether the platform has told what is on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +62,9 @@ pub(crate) enum Issue {
 }
 
 impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
-    pub(crate) fn new(state: State<COMPONENTS>) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            state,
+            state: State::new(),
             locks: Locks::new(),
             table: Table::new(),
             inventory: Inventory::Wanted,
@@ -111,7 +111,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     pub(crate) fn assign(&mut self, cx: &mut Context, target: Target<COMPONENTS>) {
         let (release, override_locks) = (target.release, target.override_locks);
         self.paused = false;
-        if override_locks && self.locks.any().is_some() {
+        if override_locks && !self.locks.held().is_empty() {
             cx.note(Note::LocksOverridden);
         }
         match self.state.assign(target) {
@@ -172,13 +172,13 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
 
     /// Whether the device may be restarted now.
     pub(crate) fn may_reboot(&self) -> bool {
-        self.locks_in_force().any().is_none()
+        self.locks_in_force().is_empty()
     }
 
-    fn locks_in_force(&self) -> &Locks {
+    fn locks_in_force(&self) -> &[Lock] {
         match self.state.goal() {
-            Some(target) if target.override_locks => &NO_LOCKS,
-            Some(_) | None => &self.locks,
+            Some(target) if target.override_locks => &[],
+            Some(_) | None => self.locks.held(),
         }
     }
 
@@ -420,26 +420,26 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     }
 
     /// When something here has to be looked at again, if nothing happens before.
-    pub(crate) fn deadline(&self, cx: &Context) -> Option<Instant> {
+    pub(crate) fn deadlines(&self, cx: &Context, soonest: &mut Soonest) {
         if self.inventory == Inventory::Wanted {
-            return Some(self.inventory_hold.until());
+            soonest.offer(Wake::Components, self.inventory_hold.until());
         }
         if !self.may_act(cx) {
-            return None;
+            return;
         }
-        let rows = self
-            .table
-            .rows()
-            .filter(|(_, _, track)| track.busy.is_none());
-        let waits = rows.filter_map(|(_, instance, track)| {
-            let hold = Some(track.hold.until()).filter(|until| *until > cx.now);
-            let probe = instance.presence.is_running().then_some(track.probe_at);
-            earliest(hold, probe)
-        });
-        let waits = waits.min();
-        earliest(
-            earliest(waits, self.locks.next_end()),
-            self.trial_deadline(cx.now),
-        )
+        for (_, instance, track) in self.table.rows() {
+            if track.busy.is_none() {
+                soonest.offer(Wake::Components, track.hold.until());
+                if instance.presence.is_running() {
+                    soonest.offer(Wake::Components, track.probe_at);
+                }
+            }
+        }
+        for lock in self.locks.held() {
+            if let Some(end) = lock.expires {
+                soonest.offer(Wake::Components, end);
+            }
+        }
+        self.trial_deadlines(soonest);
     }
 }

@@ -100,6 +100,7 @@ impl Duration {
 }
 
 /// The earlier of two moments, of which each may never come.
+#[inline(never)]
 pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -110,6 +111,8 @@ pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 impl Add<Duration> for Instant {
     type Output = Self;
 
+    // A call is smaller than the addition of two halves, and there are many.
+    #[inline(never)]
     fn add(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span.0))
     }

@@ -63,7 +63,7 @@ fn a_device_registers_and_erases_its_provisioning_key() {
     shows(
         &device,
         expect![[r#"
-            * IdentityMade(1ecc3686-b60e-43b8-8b6c-7d321d70d5c0)
+            * IdentityMade(be039752-625e-4673-8d0d-77ac7ae4821c)
             > store Clock
             > store Identity
             > take inventory
@@ -98,7 +98,7 @@ fn a_refused_registration_is_tried_again_when_the_fleet_says() {
     shows(
         &device,
         expect![[r#"
-            * IdentityMade(1ecc3686-b60e-43b8-8b6c-7d321d70d5c0)
+            * IdentityMade(be039752-625e-4673-8d0d-77ac7ae4821c)
             > store Clock
             > store Identity
             > take inventory
@@ -128,7 +128,7 @@ fn a_lost_answer_makes_the_same_registration_again() {
     shows(
         &device,
         expect![[r#"
-            * IdentityMade(1ecc3686-b60e-43b8-8b6c-7d321d70d5c0)
+            * IdentityMade(be039752-625e-4673-8d0d-77ac7ae4821c)
             > store Clock
             > store Identity
             > take inventory
@@ -136,7 +136,7 @@ fn a_lost_answer_makes_the_same_registration_again() {
             * Connected
             > send registration
             < Disconnected(Network)
-            * Disconnected { failure: Network, retry_at: Instant(1522) }
+            * Disconnected { failure: Network, retry_at: Instant(1129) }
             -- 10 s pass --
             > connect to enrol
             * Connected
@@ -258,11 +258,11 @@ fn a_device_starts_its_release_again_with_no_network_at_all() {
             > start web 77010101
             > start db 64010101
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(1101) }
+            * Disconnected { failure: Network, retry_at: Instant(1104) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(4388) }
+            * Disconnected { failure: Network, retry_at: Instant(3347) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(9130) }
+            * Disconnected { failure: Network, retry_at: Instant(7833) }
         "#]],
     );
 }
@@ -719,7 +719,7 @@ fn the_api_key_is_rotated_in_two_phases() {
             > store Identity
             > send proposal of a new Api key
             * KeyProposed(Api)
-            < Received(KeyAccepted(KeyAccepted { kind: Api, id: 24f3f533 }))
+            < Received(KeyAccepted(KeyAccepted { kind: Api, id: 8e8c00fa }))
             > disconnect
             > connect
             * Connected
@@ -756,7 +756,7 @@ fn a_secure_element_makes_and_keeps_the_tunnel_key() {
             > store Clock
             > take inventory
             > create key in slot 0
-            * IdentityMade(968aa5d2-195a-407e-8a25-0d246c77050c)
+            * IdentityMade(ba32fbd1-ac0d-4158-a9fe-1f8a3e3fe621)
             > store Identity
             > connect to enrol
             * Connected
@@ -896,26 +896,28 @@ fn a_trial_that_must_reach_the_fleet_is_reverted_when_it_does_not() {
             > start web 77020202
             > send report 4: counter 2, committed 602f4c13, Trying 67eaef4f, web Healthy
             < Disconnected(Network)
-            * Disconnected { failure: Network, retry_at: Instant(63837) }
+            * Disconnected { failure: Network, retry_at: Instant(63676) }
             -- 200 s pass --
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(66254) }
+            * Disconnected { failure: Network, retry_at: Instant(66206) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(73847) }
+            * Disconnected { failure: Network, retry_at: Instant(71473) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(86907) }
+            * Disconnected { failure: Network, retry_at: Instant(80884) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(110189) }
+            * Disconnected { failure: Network, retry_at: Instant(98889) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(166630) }
+            * Disconnected { failure: Network, retry_at: Instant(144134) }
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(290149) }
+            * Disconnected { failure: Network, retry_at: Instant(233065) }
             > store State
             * Rejected { release: 67eaef4f, reason: Unreachable }
             > stop web 436022c1
             > start web 77010101
             > remove web 436022c1
             * Reverted
+            > connect
+            * Disconnected { failure: Network, retry_at: Instant(404766) }
         "#]],
     );
 }
@@ -1057,11 +1059,9 @@ fn what_cannot_be_saved_is_not_begun() {
             * RecordNotSaved(State)
             > store Trust
             * RecordNotSaved(Trust)
-            > store Trust
-            * RecordNotSaved(Trust)
             -- 30 s pass --
-            > store State
             > store Trust
+            > store State
             > fetch web 77020202
             > stage web 77020202
             * TrialStarted(f96ef8d5)
@@ -1116,13 +1116,13 @@ fn a_read_only_disk_does_not_keep_the_committed_release_from_running() {
             > take inventory
             > start web 77010101
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(1643) }
-            > store State
-            * RecordNotSaved(State)
+            * Disconnected { failure: Network, retry_at: Instant(1121) }
             > store Clock
             * RecordNotSaved(Clock)
+            > store State
+            * RecordNotSaved(State)
             > connect
-            * Disconnected { failure: Network, retry_at: Instant(5181) }
+            * Disconnected { failure: Network, retry_at: Instant(3649) }
         "#]],
     );
 }
@@ -1307,14 +1307,14 @@ fn an_inventory_that_fails_is_taken_again_and_nothing_is_started_twice_meanwhile
             -- 60 s pass --
             > store Clock
             > take inventory
-            * InventoryFailed { failure: Storage, retry_at: Instant(1101) }
+            * InventoryFailed { failure: Storage, retry_at: Instant(1104) }
             > connect
             * Connected
             > send report 1: counter 1, committed d2203b4d, unsaved, db Healthy
             > take inventory
-            * InventoryFailed { failure: Storage, retry_at: Instant(4388) }
+            * InventoryFailed { failure: Storage, retry_at: Instant(3347) }
             > take inventory
-            * InventoryFailed { failure: Storage, retry_at: Instant(9130) }
+            * InventoryFailed { failure: Storage, retry_at: Instant(7833) }
             > take inventory
             > send report 2: counter 1, committed d2203b4d, web Healthy, db Healthy
         "#]],
@@ -1349,39 +1349,39 @@ fn a_trial_that_cannot_be_seen_is_rejected_and_the_committed_release_runs_again(
     shows(
         &device,
         expect![[r#"
-        -- restart --
-        -- 600 s pass --
-        * TrialResumed(1)
-        > store Clock
-        > store State
-        > take inventory
-        * InventoryFailed { failure: Storage, retry_at: Instant(1643) }
-        > connect
-        * Connected
-        > send report 1: counter 2, committed 602f4c13, Trying f96ef8d5, unsaved, web Ready
-        > take inventory
-        * InventoryFailed { failure: Storage, retry_at: Instant(4014) }
-        > take inventory
-        * InventoryFailed { failure: Storage, retry_at: Instant(10647) }
-        > take inventory
-        * InventoryFailed { failure: Storage, retry_at: Instant(24799) }
-        > take inventory
-        * InventoryFailed { failure: Storage, retry_at: Instant(43022) }
-        > take inventory
-        * InventoryFailed { failure: Storage, retry_at: Instant(81847) }
-        > take inventory
-        * InventoryFailed { failure: Storage, retry_at: Instant(160279) }
-        > take inventory
-        * InventoryFailed { failure: Storage, retry_at: Instant(315913) }
-        * Rejected { release: f96ef8d5, reason: Unseen }
-        > store State
-        > send report 2: counter 2, committed 602f4c13, rejected f96ef8d5 as Unseen, unsaved
-        > take inventory
-        > start web 77010101
-        > remove web 436022c1
-        > send report 3: counter 2, committed 602f4c13, rejected f96ef8d5 as Unseen, web Healthy
-        * Reverted
-    "#]],
+            -- restart --
+            -- 600 s pass --
+            * TrialResumed(1)
+            > store Clock
+            > store State
+            > take inventory
+            * InventoryFailed { failure: Storage, retry_at: Instant(1121) }
+            > connect
+            * Connected
+            > send report 1: counter 2, committed 602f4c13, Trying f96ef8d5, unsaved, web Ready
+            > take inventory
+            * InventoryFailed { failure: Storage, retry_at: Instant(3364) }
+            > take inventory
+            * InventoryFailed { failure: Storage, retry_at: Instant(11286) }
+            > take inventory
+            * InventoryFailed { failure: Storage, retry_at: Instant(21400) }
+            > take inventory
+            * InventoryFailed { failure: Storage, retry_at: Instant(48722) }
+            > take inventory
+            * InventoryFailed { failure: Storage, retry_at: Instant(100015) }
+            > take inventory
+            * InventoryFailed { failure: Storage, retry_at: Instant(185587) }
+            > take inventory
+            * InventoryFailed { failure: Storage, retry_at: Instant(414980) }
+            * Rejected { release: f96ef8d5, reason: Unseen }
+            > store State
+            > send report 2: counter 2, committed 602f4c13, rejected f96ef8d5 as Unseen, unsaved
+            > take inventory
+            > start web 77010101
+            > remove web 436022c1
+            > send report 3: counter 2, committed 602f4c13, rejected f96ef8d5 as Unseen, web Healthy
+            * Reverted
+        "#]],
     );
 }
 

@@ -11,6 +11,7 @@ use crate::note::Note;
 use crate::provision::Erasure;
 use crate::reconcile::Issue;
 use crate::record::{Identity, Record, RecordRef, StateRef, StoredKey};
+use crate::soonest::Soonest;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::wire::{KeyKind, Order, Up};
 
@@ -292,47 +293,50 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
 
     /// The earliest moment at which something has to be looked at again, and what for.
     fn next_wake(&self) -> (Option<Instant>, Wake) {
-        let link = self
-            .identity
-            .is_some()
-            .then(|| self.link.deadline())
-            .flatten();
-        let can_link = self.config.provisioning_key.is_some() || self.is_registered();
-        let may_send = self.link.may_send(self.cx.now);
-        let report = || self.reporter.due(&self.trust, &self.reconcile);
-        let moments = [
-            (self.cx.ledger.retry_at(), Wake::Record),
-            (self.reconcile.deadline(&self.cx), Wake::Components),
-            (link.filter(|_| can_link), Wake::Link),
-            (may_send.then(report).flatten(), Wake::Report),
-            (Some(self.upkeep_at()), Wake::Upkeep),
-        ];
-        let later = moments.into_iter().filter_map(|(at, why)| Some((at?, why)));
-        // What is already due waits for something else, of which an event will tell.
-        let later = later.filter(|(at, _)| *at > self.cx.now);
-        match later.min_by_key(|(at, _)| *at) {
-            Some((at, why)) if !self.rebooting => (Some(at), why),
-            Some(_) | None => (None, Wake::Event),
+        let mut soonest = Soonest::after(self.cx.now);
+        if !self.rebooting {
+            self.cx.ledger.deadlines(&mut soonest);
+            self.reconcile.deadlines(&self.cx, &mut soonest);
+            self.link_deadlines(&mut soonest);
+            self.upkeep_deadlines(&mut soonest);
+        }
+        soonest.found()
+    }
+
+    fn link_deadlines(&self, soonest: &mut Soonest) {
+        let Some(identity) = &self.identity else {
+            return;
+        };
+        let can_link = self.config.provisioning_key.is_some() || identity.registered;
+        if let (true, Some(at)) = (can_link, self.link.deadline()) {
+            soonest.offer(Wake::Link, at);
+        }
+        if self.link.may_send(self.cx.now)
+            && let Some(at) = self.reporter.due(&self.trust, &self.reconcile)
+        {
+            soonest.offer(Wake::Report, at);
         }
     }
 
-    /// The next moment at which time alone brings something about; see [`keep_up`](Self::keep_up).
-    fn upkeep_at(&self) -> Instant {
-        let now = self.cx.now;
-        let at = |time: UnixTime| {
-            let left_s = time.0.saturating_sub(self.wall().0).saturating_add(1);
-            now + Duration::from_secs(left_s)
-        };
-        let frozen = self.trust.assignment.map(|_| self.trust.expires);
-        let frozen = frozen.filter(|_| !self.reporter.frozen).map(at);
+    /// The moments at which time alone brings something about; see [`keep_up`](Self::keep_up).
+    fn upkeep_deadlines(&self, soonest: &mut Soonest) {
+        soonest.offer(Wake::Upkeep, self.clock_saved_at + CLOCK_SAVE_INTERVAL);
+        soonest.offer(Wake::Upkeep, self.erasure_backoff.until());
+        if self.trust.assignment.is_some() && !self.reporter.frozen {
+            soonest.offer(Wake::Upkeep, self.instant_of(self.trust.expires));
+        }
         let identity = self
             .identity
             .as_ref()
             .filter(|identity| identity.registered);
-        let rotation = identity.and_then(|i| i.next_rotation(self.config.rotation_period_s));
-        let erase = Some(self.erasure_backoff.until()).filter(|until| *until > now);
-        let save = Some(self.clock_saved_at + CLOCK_SAVE_INTERVAL);
-        let moments = [save, frozen, rotation.map(at), erase];
-        moments.into_iter().flatten().min().unwrap_or(now)
+        if let Some(at) = identity.and_then(|i| i.next_rotation(self.config.rotation_period_s)) {
+            soonest.offer(Wake::Upkeep, self.instant_of(at));
+        }
+    }
+
+    /// When it will certainly be later than `time`, by this life's clock.
+    fn instant_of(&self, time: UnixTime) -> Instant {
+        let left_s = time.0.saturating_sub(self.wall().0).saturating_add(1);
+        self.cx.now + Duration::from_secs(left_s)
     }
 }

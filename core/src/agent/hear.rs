@@ -272,7 +272,8 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         let Some(accepted) = self.judge_with(judge) else {
             return;
         };
-        if accepted.state != self.trust {
+        // The same assignment again brings nothing that would have to be saved.
+        if accepted.state.assignment != self.trust.assignment {
             self.trust = accepted.state;
             self.cx.changed(Record::Trust);
         }

@@ -1,13 +1,15 @@
 //! When a trial is over, and how it ends.
 
 use super::{Issue, Reconcile};
+use crate::agent::Wake;
 use crate::context::Context;
 use crate::note::Note;
 use crate::plan;
 use crate::record::Record;
+use crate::soonest::Soonest;
 use crate::table::Verb;
 use crate::target::{Mode, Part};
-use crate::time::{Duration, Instant, earliest};
+use crate::time::{Duration, Instant};
 use crate::wire::Reason;
 
 impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
@@ -94,12 +96,13 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     }
 
     /// When the trial has to be judged again.
-    pub(super) fn trial_deadline(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn trial_deadlines(&self, soonest: &mut Soonest) {
         if !self.on_trial() {
-            return None;
+            return;
         }
-        let ends = self.goal().iter().filter_map(|part| self.window_end(part));
-        let next_window = ends.filter(|end| *end > now).min();
-        earliest(next_window, self.reach_deadline())
+        let windows = self.goal().iter().filter_map(|part| self.window_end(part));
+        for end in windows.chain(self.reach_deadline()) {
+            soonest.offer(Wake::Components, end);
+        }
     }
 }

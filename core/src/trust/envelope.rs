@@ -9,10 +9,9 @@
 //!
 //! The payload names its own role (see [`document`](super::document)), so a signature for one role is worth nothing for another.
 
-use ed25519_dalek::{Signature, VerifyingKey};
-
 use super::Offence;
 use super::document::{RoleKeys, Root};
+use crate::curve;
 use crate::id::KeyId;
 use crate::limits::{DOCUMENT_BYTES, ROOT_KEYS, SIGNATURES};
 
@@ -86,7 +85,7 @@ impl<'a> Envelope<'a> {
     /// Checks that enough different keys of a role signed the payload (TUF specification, section 5.3.4).
     ///
     /// A key counts once however often it signed; signatures by unknown keys and invalid signatures count for nothing.
-    /// Verification is strict: small-order keys and non-canonical encodings are refused.
+    /// Verification is strict: small-order points and non-canonical encodings are refused.
     ///
     /// # Errors
     ///
@@ -105,11 +104,7 @@ impl<'a> Envelope<'a> {
             if keys.members & bit == 0 || signed_by & bit != 0 {
                 continue;
             }
-            let Ok(key) = VerifyingKey::from_bytes(&root.keys[position].0) else {
-                continue;
-            };
-            let signature = Signature::from_bytes(signature);
-            if key.verify_strict(self.payload, &signature).is_ok() {
+            if curve::verify(&root.keys[position].0, self.payload, signature) {
                 signed_by |= bit;
             }
         }

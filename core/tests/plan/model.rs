@@ -1,7 +1,7 @@
 //! A device that carries steps out, and what must hold of each step.
 
 use lightship_core::id::{Digest, Name};
-use lightship_core::plan::{Instance, Locks, Presence, Situation, Step};
+use lightship_core::plan::{Instance, Lock, Locks, Presence, Situation, Step};
 use lightship_core::target::{
     After, Artifact, Component, Condition, Health, Kind, Mode, Part, Strategy,
 };
@@ -24,7 +24,7 @@ impl Wish {
             keep: if self.keep_old { &self.old } else { &[] },
             on_trial: self.on_trial,
             instances,
-            locks: &self.locks,
+            locks: self.locks.held(),
         }
     }
 }
@@ -105,14 +105,19 @@ pub(crate) fn check(wish: &Wish, instances: &[Option<Instance>], step: Step) {
             }
             let restarts = part.component.kind.restarts_device();
             assert!(
-                !restarts || wish.locks.any().is_none(),
+                !restarts || wish.locks.held().is_empty(),
                 "a lock covers the device: {}",
                 context()
             );
         }
         Step::Stop(row) => {
             let instance = instances[row].as_ref().unwrap();
-            let locked = wish.locks.on(&instance.name).is_some();
+            let covered = |lock: &Lock| {
+                lock.covers
+                    .as_ref()
+                    .is_none_or(|name| *name == instance.name)
+            };
+            let locked = wish.locks.held().iter().any(covered);
             let running = instance.presence.is_running();
             assert!(!(locked && running), "a lock covers it: {}", context());
             let of_goal = wish.goal.iter().any(|part| instance.is(part));
