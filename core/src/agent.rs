@@ -3,6 +3,7 @@
 mod choose;
 mod hear;
 
+use core::mem::MaybeUninit;
 use heapless::Deque;
 
 use crate::action::Action;
@@ -120,7 +121,28 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     ///
     /// A record that cannot be read is told in a [`Note`]. A torn identity counts as none, a torn trust as the first root, a torn state leaves everything on the device as it is until a target is assigned, and what a newer agent wrote is never overwritten.
     pub fn new(config: Config, saved: Saved<'_>, seed: [u8; 32], now: Instant) -> Self {
-        let mut agent = Self {
+        let mut agent = Self::asleep(config, seed, now);
+        agent.wake(saved);
+        agent
+    }
+
+    /// As [`new`](Self::new), made in the memory given, a static as a rule: where an agent is moved from the stack to where it stays, the stack has to have room for it twice.
+    pub fn new_in<'p>(
+        place: &'p mut MaybeUninit<Self>,
+        config: Config,
+        saved: Saved<'_>,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> &'p mut Self {
+        let agent = place.write(Self::asleep(config, seed, now));
+        agent.wake(saved);
+        agent
+    }
+
+    /// An agent that knows of nothing saved. Not inlined, so that it is written straight to where its caller wants it.
+    #[inline(never)]
+    fn asleep(config: Config, seed: [u8; 32], now: Instant) -> Self {
+        Self {
             wall: UnixTime(0),
             wall_at: now,
             clock_saved_at: now,
@@ -146,9 +168,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             public_key: None,
             orders: Deque::new(),
             rebooting: false,
-        };
-        agent.wake(saved);
-        agent
+        }
     }
 
     /// Goes on from what was saved. Not inlined, so that an agent is made where it stays and not copied there.

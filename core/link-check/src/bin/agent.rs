@@ -35,14 +35,14 @@ fn main() -> ! {
 #[inline(never)]
 fn start(place: &mut MaybeUninit<Agent<COMPONENTS>>) -> Option<&mut Agent<COMPONENTS>> {
     let root = TrustState::first_root(&Compact, black_box(ROOT)).ok()?;
-    let agent = Agent::new(
+    Some(Agent::new_in(
+        place,
         config(root)?,
         // Not known to the compiler, which would leave out what reads records.
         black_box(Saved::default()),
         black_box(SEED),
         Instant::BOOT,
-    );
-    Some(place.write(agent))
+    ))
 }
 
 /// Whether the device came to run its release and to use a new key.
