@@ -105,6 +105,15 @@ impl Device {
         self.all("note").iter().any(is_it)
     }
 
+    /// Processor time that the process has used, in hundredths of a second, as Linux counts it whatever else runs.
+    pub(crate) fn ticks(&self) -> u64 {
+        let pid = self.child.as_ref().unwrap().id();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let (_, rest) = stat.rsplit_once(')').unwrap();
+        let fields = rest.split_whitespace().skip(11).take(2);
+        fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
     /// How many bytes of an image were in flash when this was last said.
     pub(crate) fn fetched(&self) -> u64 {
         let last = self.all("fetched").pop().unwrap_or_default();

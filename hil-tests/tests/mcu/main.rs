@@ -227,3 +227,24 @@ async fn a_device_whose_power_is_cut_again_and_again_runs_a_whole_image_and_says
     println!("{kills} power cuts");
     shore.stop().await;
 }
+
+/// How long it is watched.
+const QUIET: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_has_nothing_to_do_sleeps() {
+    let Some((shore, device)) = begin().await else {
+        return;
+    };
+    update(&shore, &device, "2.0.0", 30_000).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = device.ticks();
+    tokio::time::sleep(QUIET).await;
+    let ticks = device.ticks() - before;
+    println!("{ticks} hundredths of a second of the processor in {QUIET:?}");
+    assert!(
+        ticks < 25,
+        "{ticks} hundredths of a second of the processor in {QUIET:?}"
+    );
+    shore.stop().await;
+}

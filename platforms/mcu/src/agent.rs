@@ -22,6 +22,7 @@ mod log;
 mod platform;
 mod records;
 mod run;
+mod sockets;
 mod tunnel;
 mod udp;
 

@@ -28,7 +28,8 @@ use super::images::Images;
 use super::log::{self, Log};
 use super::platform::Mcu;
 use super::records::{Key, Records};
-use super::tunnel::{Chance, Connections, Datagrams, Way, Ways};
+use super::sockets::{Buffers, Sockets};
+use super::tunnel::{Chance, Datagrams, Way, Ways};
 use super::{Application, Board, Outside};
 use crate::config::{Config, Entrance, Malformed};
 use crate::limits::{
@@ -98,7 +99,7 @@ pub struct Memory {
     batch: [u8; LOG_BATCH],
     http: http::Memory<MESSAGE_BYTES, TEXT_BYTES>,
     records: [u8; RECORDS_BYTES],
-    connections: Connections,
+    connections: Buffers,
     tunnel: wireguard::Buffers<TUNNEL_RECEIVE, TUNNEL_SEND>,
     sockets: StackResources<{ CONNECTIONS + 1 }>,
 }
@@ -114,7 +115,7 @@ impl Memory {
             batch: [0; _],
             http: http::Memory::new(),
             records: [0; _],
-            connections: Connections::new(),
+            connections: Buffers::new(),
             tunnel: wireguard::Buffers::new(),
             sockets: StackResources::new(),
         }
@@ -205,6 +206,8 @@ where
     let seed = u64::from_le_bytes(random(&board)?);
     let (stack, mut network) = embassy_net::new(driver, net, &mut memory.sockets, seed);
 
+    let sockets = Sockets::new(stack, &mut memory.connections);
+
     let [first, second] = &mut memory.packets;
     let (mut first, mut second) = (Mailbox::<NoopRawMutex, _>::new(first), Mailbox::new(second));
     let (mqtt_link, mqtt_port) = first.split();
@@ -217,7 +220,7 @@ where
     let (mut logs, offered) = journal.split();
 
     let mut over_mqtt = mqtt::Runner::new(
-        Way::mqtt(stack, &memory.connections, &ways),
+        Way::mqtt(&sockets, &ways),
         mqtt::Patience {
             keep_alive_s: options.keep_alive_s,
             timeout: options.timeout,
@@ -231,7 +234,7 @@ where
     };
     let site = http::Site::new("100.64.0.1", "").expect("it is short and plain");
     let mut over_http = http::Runner::new(
-        Way::http(stack, &memory.connections, &ways),
+        Way::http(&sockets, &ways),
         (site, patience),
         (http_port, http_asked, offered),
         &mut memory.http,
@@ -260,6 +263,7 @@ where
         board: &board,
         records: &records,
     };
+    // The stack before those who wait for it: see the module of the sockets.
     let carried = select4(
         tunnel.run_on(&mut datagrams, &mut chance),
         network.run(),

@@ -5,11 +5,9 @@
 use core::cell::{Cell, RefCell};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use embassy_net::tcp::client::{TcpClient, TcpClientState, TcpConnection};
 use embassy_net::{ConfigV4, Ipv4Cidr, Stack, StaticConfigV4};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
-use embedded_nal_async::TcpConnect;
 use embedded_storage::nor_flash::NorFlash;
 use lightship_core::id::Endpoint;
 use lightship_core::{Credentials, Failure, TunnelKey};
@@ -21,9 +19,10 @@ use lightship_wireguard::{
 };
 
 use super::records::{Key, Records};
+use super::sockets::{Connection, Sockets};
 use super::{Board, Outside};
 use crate::config::Entrance;
-use crate::limits::{CONNECTIONS, RESOLVE_AFTER, TCP_RECEIVE, TCP_SEND, TCP_TIMEOUT};
+use crate::limits::RESOLVE_AFTER;
 
 /// The fleet's address inside every tunnel.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
@@ -33,9 +32,6 @@ const GUEST: Ipv4Addr = Ipv4Addr::new(100, 127, 255, 254);
 const HTTP_PORT: u16 = 80;
 /// Only the gateway is reached, but it is not in the device's own subnet.
 const PREFIX: u8 = 10;
-
-/// Memory for the connections inside the tunnel.
-pub(super) type Connections = TcpClientState<CONNECTIONS, TCP_SEND, TCP_RECEIVE>;
 
 /// Where everything is, once a tunnel is wanted.
 pub(super) struct Ways {
@@ -252,57 +248,46 @@ impl<B: Board, R: NorFlash> TunnelBoard for Chance<'_, B, R> {
 }
 
 /// Opens connections to one port of the fleet inside the tunnel.
-pub(super) struct Way<'w> {
-    client: TcpClient<'w, CONNECTIONS, TCP_SEND, TCP_RECEIVE>,
+pub(super) struct Way<'w, 'd> {
+    sockets: &'w Sockets<'d>,
     to: &'w Cell<Option<SocketAddr>>,
 }
 
-impl<'w> Way<'w> {
-    fn new(
-        stack: Stack<'w>,
-        connections: &'w Connections,
-        to: &'w Cell<Option<SocketAddr>>,
-    ) -> Self {
-        let mut client = TcpClient::new(stack, connections);
-        client.set_timeout(Some(TCP_TIMEOUT));
-        Self { client, to }
+impl<'w, 'd> Way<'w, 'd> {
+    pub(super) fn http(sockets: &'w Sockets<'d>, ways: &'w Ways) -> Self {
+        let to = &ways.http;
+        Self { sockets, to }
     }
 
-    pub(super) fn http(stack: Stack<'w>, connections: &'w Connections, ways: &'w Ways) -> Self {
-        Self::new(stack, connections, &ways.http)
+    pub(super) fn mqtt(sockets: &'w Sockets<'d>, ways: &'w Ways) -> Self {
+        let to = &ways.mqtt;
+        Self { sockets, to }
     }
 
-    pub(super) fn mqtt(stack: Stack<'w>, connections: &'w Connections, ways: &'w Ways) -> Self {
-        Self::new(stack, connections, &ways.mqtt)
-    }
-
-    async fn connect(&self) -> Result<Stream<'_>, Unreachable> {
+    async fn connect(&self) -> Result<Connection<'w, 'd>, Unreachable> {
         let to = self.to.get().ok_or(Unreachable::NotConnected)?;
-        let connected = self.client.connect(to).await;
-        connected.map_err(|_| Unreachable::Connect)
+        self.sockets.connect(to).await
     }
 }
 
-type Stream<'s> = TcpConnection<'s, CONNECTIONS, TCP_SEND, TCP_RECEIVE>;
-
-impl lightship_https::device::Dial for Way<'_> {
+impl<'w, 'd> lightship_https::device::Dial for Way<'w, 'd> {
     type Stream<'s>
-        = Stream<'s>
+        = Connection<'w, 'd>
     where
         Self: 's;
 
-    async fn dial(&self) -> Result<Stream<'_>, Unreachable> {
+    async fn dial(&self) -> Result<Connection<'w, 'd>, Unreachable> {
         self.connect().await
     }
 }
 
-impl lightship_mqtt::device::Dial for Way<'_> {
+impl<'w, 'd> lightship_mqtt::device::Dial for Way<'w, 'd> {
     type Stream<'s>
-        = Stream<'s>
+        = Connection<'w, 'd>
     where
         Self: 's;
 
-    async fn dial(&mut self) -> Result<Stream<'_>, Unreachable> {
+    async fn dial(&mut self) -> Result<Connection<'w, 'd>, Unreachable> {
         self.connect().await
     }
 }

@@ -1,0 +1,112 @@
+//! Connections inside the tunnel: a few sockets that are used again and again.
+//!
+//! embassy-net wakes its stack with every use of a socket that could change it, and here the stack and who waits for the socket are one task: waiting by asking again would keep the processor busy for ever.
+//! So a wait here only looks.
+//! That is enough because the stack is polled in the same task, before those who wait for it: whatever it does to a socket is seen in the same turn.
+
+use core::cell::{RefCell, RefMut};
+use core::future::poll_fn;
+use core::net::{IpAddr, SocketAddr};
+use core::task::Poll;
+
+use embassy_futures::poll_once;
+use embassy_net::tcp::{Error, State, TcpSocket};
+use embassy_net::{IpAddress, IpEndpoint, Stack};
+use embedded_io_async::{ErrorType, Read, Write};
+use lightship_link::Unreachable;
+
+use crate::limits::{CONNECTIONS, TCP_RECEIVE, TCP_SEND, TCP_TIMEOUT};
+
+/// Memory for the sockets.
+pub(super) struct Buffers([([u8; TCP_RECEIVE], [u8; TCP_SEND]); CONNECTIONS]);
+
+impl Buffers {
+    pub(super) const fn new() -> Self {
+        Self([const { ([0; TCP_RECEIVE], [0; TCP_SEND]) }; CONNECTIONS])
+    }
+}
+
+/// The sockets; each is free or lent to one [`Connection`].
+pub(super) struct Sockets<'d>([RefCell<TcpSocket<'d>>; CONNECTIONS]);
+
+impl<'d> Sockets<'d> {
+    pub(super) fn new(stack: Stack<'d>, buffers: &'d mut Buffers) -> Self {
+        Self(buffers.0.each_mut().map(|(receive, send)| {
+            let mut socket = TcpSocket::new(stack, receive, send);
+            socket.set_timeout(Some(TCP_TIMEOUT));
+            RefCell::new(socket)
+        }))
+    }
+
+    /// Opens a connection.
+    pub(super) async fn connect(&self, to: SocketAddr) -> Result<Connection<'_, 'd>, Unreachable> {
+        let IpAddr::V4(address) = to.ip() else {
+            return Err(Unreachable::Connect);
+        };
+        let to = IpEndpoint::new(IpAddress::Ipv4(address), to.port());
+        let free = self
+            .0
+            .iter()
+            .find_map(|socket| socket.try_borrow_mut().ok());
+        let mut connection = Connection(free.ok_or(Unreachable::Connect)?);
+        connection.0.abort();
+        // The first poll sends the first packet; the rest is waiting.
+        if let Poll::Ready(Err(_)) = poll_once(connection.0.connect(to)) {
+            return Err(Unreachable::Connect);
+        }
+        let is_decided = |state| !matches!(state, State::SynSent | State::SynReceived);
+        let state = connection.until(|socket| Some(socket.state()).filter(|s| is_decided(*s)));
+        match state.await {
+            State::Established | State::CloseWait => Ok(connection),
+            _ => Err(Unreachable::Connect),
+        }
+    }
+}
+
+/// A connection; dropping it gives the socket back.
+pub(super) struct Connection<'s, 'd>(RefMut<'s, TcpSocket<'d>>);
+
+impl<'d> Connection<'_, 'd> {
+    async fn until<T>(&self, mut look: impl FnMut(&TcpSocket<'d>) -> Option<T>) -> T {
+        poll_fn(|_| match look(&self.0) {
+            Some(seen) => Poll::Ready(seen),
+            None => Poll::Pending,
+        })
+        .await
+    }
+}
+
+impl Drop for Connection<'_, '_> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl ErrorType for Connection<'_, '_> {
+    type Error = Error;
+}
+
+impl Read for Connection<'_, '_> {
+    async fn read(&mut self, into: &mut [u8]) -> Result<usize, Error> {
+        let is_ready = |socket: &TcpSocket<'_>| socket.can_recv() || !socket.may_recv();
+        self.until(|socket| is_ready(socket).then_some(())).await;
+        self.0.read(into).await
+    }
+}
+
+impl Write for Connection<'_, '_> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        let is_ready = |socket: &TcpSocket<'_>| socket.can_send() || !socket.may_send();
+        self.until(|socket| is_ready(socket).then_some(())).await;
+        self.0.write(bytes).await
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        let is_done = |socket: &TcpSocket<'_>| socket.send_queue() == 0 || !socket.may_send();
+        self.until(|socket| is_done(socket).then_some(())).await;
+        match self.0.send_queue() {
+            0 => Ok(()),
+            _ => Err(Error::ConnectionReset),
+        }
+    }
+}
