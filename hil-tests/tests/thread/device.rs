@@ -17,6 +17,14 @@ pub(crate) fn program() -> Option<PathBuf> {
     program.exists().then_some(program)
 }
 
+/// Ends a process at once.
+pub(crate) fn kill(pid: u32) {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::KILL).unwrap();
+}
+
 pub(crate) struct Device {
     program: PathBuf,
     folder: TempDir,
@@ -45,7 +53,7 @@ impl Device {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -72,6 +80,15 @@ impl Device {
         self.child = Some(child);
     }
 
+    /// Ends the daemon alone, at once, and starts it again.
+    pub(crate) fn restart(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        self.start();
+    }
+
     /// Whether a process of a container of this device has this command line.
     pub(crate) fn runs(&self, words: &str) -> bool {
         self.shims().iter().any(|shim| {
@@ -79,6 +96,27 @@ impl Device {
                 .iter()
                 .any(|child| command_line(*child).contains(words))
         })
+    }
+
+    /// A command of the daemon's program: its output, and how it ended.
+    pub(crate) async fn ask(&self, words: &[&str]) -> (String, Option<i32>) {
+        let mut command = Command::new(&self.program);
+        command
+            .args(words)
+            .arg("--config")
+            .arg(self.path("device.toml"));
+        // The shore answers meanwhile.
+        let ended = tokio::task::spawn_blocking(move || command.output());
+        let output = ended.await.unwrap().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (text, output.status.code())
+    }
+
+    /// The first process whose command line holds these words, of those in containers of this device.
+    pub(crate) fn process(&self, words: &str) -> Option<u32> {
+        let all = self.shims().into_iter().flat_map(children);
+        let mut all = all.filter(|pid| command_line(*pid).contains(words));
+        all.next()
     }
 
     /// The shims of this device: they name its folder.

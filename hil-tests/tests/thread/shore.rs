@@ -247,12 +247,20 @@ impl Shore {
 
     /// Pushes a release of one container that runs this command, signed by the publisher.
     pub(crate) async fn push(&self, version: &str, command: &[&str]) -> Digest {
+        self.push_with(version, command, json!({})).await
+    }
+
+    /// The same with more in the container's spec.
+    pub(crate) async fn push_with(&self, version: &str, command: &[&str], more: Value) -> Digest {
         let artifact = self.image().await;
         let host = self.https.address;
-        let spec = json!({
+        let mut spec = json!({
             "version": 1, "application": "harbour", "image": format!("{host}/harbour"),
             "command": command, "network": {"mode": "host"}, "restart": "no",
         });
+        if let (Some(spec), Some(more)) = (spec.as_object_mut(), more.as_object()) {
+            spec.extend(more.clone());
+        }
         let spec = spec.to_string().into_bytes();
         ContainerSpec::decode(&spec).unwrap();
         self.upload(&spec).await;

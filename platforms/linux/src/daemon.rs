@@ -6,18 +6,26 @@
 //! - every record is on the disk, whole, before the agent hears of it.
 
 mod config;
+mod desk;
+mod doctor;
 mod documents;
 mod doors;
+mod features;
 mod handshakes;
 mod links;
+mod local;
+mod notify;
 mod platform;
 mod records;
 mod run;
+mod status;
 mod steps;
 mod tunnel;
 mod way;
 
 pub use config::{Config, ConfigError, EngineKind, Transport, TunnelKind};
+pub use doctor::{Diagnosis, Finding, Verdict, examine};
 pub use platform::Linux;
 pub use records::Records;
 pub use run::{RunError, run};
+pub use status::{Printed, status};

@@ -9,12 +9,14 @@ pub mod builtin;
 pub mod error;
 pub mod image;
 mod prepare;
+mod provide;
 pub mod pull;
 pub mod runtime;
 pub mod unpack;
 
 pub use error::{Error, Reason};
 pub use prepare::{Allowances, Grant};
+pub use provide::{PROVIDED, Provide, Starting};
 pub use pull::{OnProgress, Progress};
 
 use std::future::Future;
@@ -104,6 +106,22 @@ pub trait Engine: Send + Sync {
 
     /// Removes every image that no instance needs, nor any of these artifacts.
     fn collect(&self, keep: &[Digest]) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Which life of its process an instance is in, counted from 1; nothing while no process of it runs.
+    ///
+    /// An engine that does not count says 1 for all of them.
+    fn life(&self, instance: &Instance) -> impl Future<Output = Option<u32>> + Send {
+        async {
+            let runs = match self.probe(instance).await {
+                Ok(Presence::Starting | Presence::Healthy | Presence::Unhealthy) => true,
+                Ok(
+                    Presence::Missing | Presence::Staged | Presence::Exited | Presence::Completed,
+                )
+                | Err(_) => false,
+            };
+            runs.then_some(1)
+        }
+    }
 
     /// Waits until an instance changes by itself: exits, becomes healthy or unhealthy.
     fn changed(&self) -> impl Future<Output = Result<Instance, Error>> + Send;

@@ -366,8 +366,10 @@ impl Default for Logs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Feature {
-    /// The agent's local API: its socket and a token of this service's own.
+    /// The agent's local API: its socket, and a token that reads, locks and restarts this service alone.
     LocalApi,
+    /// Beside that: restart the device and any service, hold all updates off, set tags.
+    DeviceControl,
     /// The local API in balena's dialect: `BALENA_SUPERVISOR_*` are set.
     BalenaApi,
     /// The host's D-Bus socket.
@@ -386,6 +388,16 @@ pub enum Feature {
     Gpu,
     /// The host's journal, read-only.
     JournalLogs,
+}
+
+impl Feature {
+    /// All names, for people.
+    pub const NAMES: &str = "local-api, device-control, balena-api, dbus, sysfs, procfs, kernel-modules, firmware, engine-socket, gpu or journal-logs";
+
+    /// The feature of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
+    }
 }
 
 fn is_false(value: &bool) -> bool {

@@ -4,6 +4,7 @@ mod erase;
 mod mistake;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -59,6 +60,9 @@ struct File {
     allowed_binds: Vec<PathBuf>,
     #[serde(default)]
     allow_privileged: bool,
+    /// An address, or "none".
+    #[serde(default = "default_local_api")]
+    local_api: String,
 }
 
 fn default_data() -> PathBuf {
@@ -67,6 +71,10 @@ fn default_data() -> PathBuf {
 
 fn default_run() -> PathBuf {
     PathBuf::from("/run/lightship")
+}
+
+fn default_local_api() -> String {
+    "169.254.77.1:48484".to_owned()
 }
 
 fn default_cgroup_parent() -> Name {
@@ -160,6 +168,8 @@ pub struct Config {
     pub allowed_binds: Vec<PathBuf>,
     /// Whether components may be privileged.
     pub allow_privileged: bool,
+    /// Where services that ask for it reach the local API beside their socket.
+    pub local_api: Option<SocketAddr>,
 }
 
 /// Why a configuration cannot be used: one mistake, where it is, and what would be right.
@@ -220,6 +230,8 @@ impl Config {
             plain_registries: file.plain_registries,
             allowed_binds: file.allowed_binds,
             allow_privileged: file.allow_privileged,
+            // What is no address was refused before.
+            local_api: file.local_api.parse().ok(),
         })
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::AbortHandle;
 
 use super::config;
+use super::desk::Desk;
 use super::records::Records;
 use super::steps::{self, Job, Tell};
 use super::way::Way;
@@ -29,6 +30,7 @@ pub struct Linux<E, B> {
     pub(super) way: Way,
     pub(super) happenings: mpsc::UnboundedReceiver<Happening>,
     pub(super) tell: Tell,
+    pub(super) desk: Desk,
     pub(super) under_way: BTreeMap<StepId, AbortHandle>,
 }
 
@@ -41,13 +43,16 @@ impl<E: Engine + 'static, B: Blobs + 'static> Linux<E, B> {
 impl<E: Engine + 'static, B: Blobs + 'static> Platform for Linux<E, B> {
     fn note(&mut self, _: Instant, note: &Note) {
         tracing::info!(?note, "agent");
+        self.desk.note(note);
     }
 
     async fn store(&mut self, record: Record, bytes: &[u8]) -> Result<(), Failure> {
         self.records.save(record, bytes).map_err(|error| {
             tracing::error!(?record, %error, "a record was not saved");
             Failure::Storage
-        })
+        })?;
+        self.desk.saved(record, bytes);
+        Ok(())
     }
 
     async fn erase_provisioning_key(&mut self) -> Result<(), Failure> {
@@ -79,7 +84,10 @@ impl<E: Engine + 'static, B: Blobs + 'static> Platform for Linux<E, B> {
     }
 
     async fn next(&mut self) -> Happening {
-        let happening = self.happenings.recv().await;
+        let happening = tokio::select! {
+            happening = self.happenings.recv() => happening,
+            never = self.desk.live() => match never {},
+        };
         let happening = happening.expect("the platform holds a sender itself");
         if let Happening::Done(id, _) | Happening::Probed(id, _) = happening {
             self.under_way.remove(&id);

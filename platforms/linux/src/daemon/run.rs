@@ -15,8 +15,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 
 use super::config::{Config, EngineKind, TunnelKind};
+use super::desk::Desk;
 use super::doors::{Doors, Service};
+use super::features::features;
 use super::links;
+use super::local::Locks;
 use super::platform::Linux;
 use super::records::Records;
 use super::steps::Tell;
@@ -28,7 +31,7 @@ use crate::engine::{Allowances, Engine, Error};
 use crate::store::{Files, Store};
 
 /// The most components of a release that this daemon runs.
-const COMPONENTS: usize = 32;
+pub(super) const COMPONENTS: usize = 32;
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +93,12 @@ pub async fn run(config: Config) -> Result<End, RunError> {
     let registries = Registries::new(client(&config)?, access(&config));
     let registries = registries.through(client_inside(&doors)?);
     let (tell, happenings) = mpsc::unbounded_channel();
-    let engine = engine(&config, &registries)?;
-    watch(engine.clone(), tell.clone());
+    let desk = Desk::open(&config, &loaded.saved());
+    let desk = desk.map_err(storage("opening the services' folders"))?;
+    let engine = engine(&config, &registries, &desk)?;
+    watch(engine.clone(), tell.clone(), desk.locks());
+    let begun = desk.begin(engine.clone(), tell.clone()).await;
+    begun.map_err(storage("opening the local API"))?;
 
     let mut memory = links::Memory::new();
     let mut between = links::Between::new(&mut memory);
@@ -118,6 +125,7 @@ pub async fn run(config: Config) -> Result<End, RunError> {
         way,
         happenings,
         tell,
+        desk,
         under_way: BTreeMap::new(),
     };
     let agent =
@@ -214,7 +222,11 @@ fn access(config: &Config) -> BTreeMap<String, Access> {
         .collect()
 }
 
-fn engine(config: &Config, registries: &Registries) -> Result<Option<Arc<Builtin>>, RunError> {
+fn engine(
+    config: &Config,
+    registries: &Registries,
+    desk: &Desk,
+) -> Result<Option<Arc<Builtin>>, RunError> {
     if config.engine == EngineKind::None {
         return Ok(None);
     }
@@ -228,10 +240,11 @@ fn engine(config: &Config, registries: &Registries) -> Result<Option<Arc<Builtin
         allowances: Allowances {
             binds: config.allowed_binds.clone(),
             privileged: config.allow_privileged,
-            features: BTreeMap::new(),
+            features: features(config.allow_privileged),
         },
         addresses: Ipv4Addr::new(172, 30, 0, 0),
         cgroup_parent: config.cgroup_parent.clone(),
+        provide: Some(desk.provide()),
     };
     Ok(Some(Arc::new(Builtin::open(
         store,
@@ -241,7 +254,7 @@ fn engine(config: &Config, registries: &Registries) -> Result<Option<Arc<Builtin
 }
 
 /// Tells of changes of containers, and when the process is to end.
-fn watch<E: Engine + 'static>(engine: Option<Arc<E>>, tell: Tell) {
+fn watch<E: Engine + 'static>(engine: Option<Arc<E>>, tell: Tell, locks: Arc<Locks>) {
     let ended = tell.clone();
     tokio::task::spawn_local(async move {
         let (Ok(mut term), Ok(mut int)) = (
@@ -263,6 +276,7 @@ fn watch<E: Engine + 'static>(engine: Option<Arc<E>>, tell: Tell) {
         loop {
             match engine.changed().await {
                 Ok(instance) => {
+                    locks.poke();
                     if let Ok(name) = Name::new(&instance.name) {
                         let _ = tell.send(Happening::Changed(name));
                     }

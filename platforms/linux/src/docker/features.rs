@@ -9,7 +9,7 @@ use lightship_spec::container::{Feature, HealthTest, Mount, NetworkMode};
 
 use super::body::bind;
 use super::{Inner, Plan};
-use crate::engine::Error;
+use crate::engine::{Error, PROVIDED};
 
 /// What features add to a container.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Inner {
             }
         }
         for feature in &plan.spec.features {
-            if matches!(feature, Feature::LocalApi | Feature::BalenaApi) {
+            if PROVIDED.contains(feature) {
                 let why = "the Docker engine does not offer the local API; use the built-in engine";
                 return Err(Error::refused("features", why));
             }
@@ -117,7 +117,7 @@ impl Inner {
                     cgroup_permissions: Some("rwm".to_owned()),
                 }));
             }
-            Feature::LocalApi | Feature::BalenaApi => {}
+            Feature::LocalApi | Feature::DeviceControl | Feature::BalenaApi => {}
         }
     }
 }

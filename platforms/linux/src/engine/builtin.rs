@@ -27,7 +27,9 @@ use super::prepare::{self, Allowances};
 use super::pull::{Image, OnProgress, Puller, Registries};
 use super::runtime::{self, Line, LogWatch, Phase, Position, State, Verdict};
 use super::unpack::Ownership;
-use super::{Component, Documents, Engine, Error, Instance, Presence, blocking};
+use super::{
+    Component, Documents, Engine, Error, Grant, Instance, PROVIDED, Presence, Provide, blocking,
+};
 use crate::store::{Digest, InstanceId, Keep, Record, Store};
 
 /// What the engine is told by the device's configuration.
@@ -45,6 +47,8 @@ pub struct Options {
     pub addresses: Ipv4Addr,
     /// What the containers' cgroups are below: one name, `lightship` unless two engines share a kernel.
     pub cgroup_parent: String,
+    /// Gives each container what the daemon has for it; without it there are neither locks nor a local API.
+    pub provide: Option<Arc<dyn Provide>>,
 }
 
 /// Runs containers without any other service.
@@ -63,7 +67,11 @@ pub struct Builtin {
 
 impl Builtin {
     /// Starts the engine on what is there. Must be called within a tokio runtime with I/O.
-    pub fn open(store: Store, registries: Registries, options: Options) -> Result<Self, Error> {
+    pub fn open(store: Store, registries: Registries, mut options: Options) -> Result<Self, Error> {
+        if options.provide.is_some() {
+            let provided = PROVIDED.map(|feature| (feature, Grant::default()));
+            options.allowances.features.extend(provided);
+        }
         // Bundles hold secrets, and what containers say may.
         for folder in [&options.run, &options.logs] {
             std::fs::create_dir_all(folder).doing("making the run folder")?;
@@ -286,10 +294,17 @@ impl Engine for Builtin {
         self.stop_instance(id).await?;
         self.prune_networks().await?;
         let (store, folder, log) = (self.store.clone(), self.folder(id), self.log_folder(id));
+        let provide = self.options.provide.clone();
         blocking(move || {
             gone(std::fs::remove_dir_all(folder)).doing("removing a run folder")?;
             store.remove_instance(id).doing("removing an instance")?;
-            gone(std::fs::remove_dir_all(log)).doing("removing a log")
+            gone(std::fs::remove_dir_all(log)).doing("removing a log")?;
+            match provide {
+                Some(provide) => provide
+                    .withdraw(id)
+                    .doing("taking back what a service was given"),
+                None => Ok(()),
+            }
         })
         .await
     }
@@ -313,6 +328,13 @@ impl Engine for Builtin {
         kept.blobs.extend(keep);
         let store = self.store.clone();
         blocking(move || store.collect(&kept).doing("collecting garbage").map(drop)).await
+    }
+
+    async fn life(&self, instance: &Instance) -> Option<u32> {
+        let folder = self.folder(id(instance));
+        let state = State::read(&folder).ok()??;
+        let runs = matches!(state.phase, Phase::Running(_) | Phase::Stopping);
+        (runs && runtime::is_alive(&folder)).then_some(state.starts.max(1))
     }
 
     async fn changed(&self) -> Result<Instance, Error> {

@@ -46,6 +46,18 @@ pub(super) struct Prepared {
     pub(super) extra: Vec<(PathBuf, String, bool)>,
 }
 
+impl Prepared {
+    /// Adds what the daemon gives; what spec and image say of a variable stays.
+    pub(super) fn add(&mut self, grant: Grant) {
+        for (name, value) in grant.environment {
+            if !self.environment.iter().any(|(known, _)| *known == name) {
+                self.environment.push((name, value));
+            }
+        }
+        self.extra.extend(grant.mounts);
+    }
+}
+
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Kernel parameters that belong to a container's own namespaces (namespaces(7)).

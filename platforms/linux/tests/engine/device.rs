@@ -329,6 +329,7 @@ fn open(folder: &Path, registry: &Registry, allowances: &Allowances) -> Builtin 
         allowances: allowances.clone(),
         addresses: Ipv4Addr::new(10, 118, 0, 0),
         cgroup_parent: "lightship".to_owned(),
+        provide: None,
     };
     Builtin::open(store, registry.access(None), options).unwrap()
 }

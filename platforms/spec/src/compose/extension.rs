@@ -56,14 +56,10 @@ pub(crate) fn read(field: &Field<'_>, service: &mut Service, problems: &mut Coll
         .map(|f| f.items(problems))
         .unwrap_or_default()
     {
-        let feature = |text: &str| {
-            serde_json::from_value::<Feature>(serde_json::Value::String(text.to_owned())).ok()
-        };
-        let expected = "local-api, balena-api, dbus, sysfs, procfs, kernel-modules, firmware, engine-socket, gpu or journal-logs";
         service
             .spec
             .features
-            .extend(item.parsed(problems, expected, feature));
+            .extend(item.parsed(problems, Feature::NAMES, Feature::from_name));
     }
     fields.finish(&[], problems);
     kind == Some(Run::Job)

@@ -1,6 +1,7 @@
 //! Labels, and what balena says with them.
 //!
-//! Labels under `io.balena.` and the older `io.resin.` are instructions; the others are kept as they are.
+//! Labels under `io.balena.` and the older `io.resin.` are instructions, and so are those under
+//! `io.lightship.features.`; the others are kept as they are.
 
 use super::Service;
 use super::environment;
@@ -17,6 +18,9 @@ pub const LOCK_FILES: [&str; 3] = [
     "/tmp/balena/updates.lock",
     "/tmp/resin/resin-updates.lock",
 ];
+
+/// What Lightship's own switches begin with.
+const OWN: &str = "io.lightship.features.";
 
 const STRATEGIES: [(&str, Strategy); 4] = [
     ("download-then-kill", Strategy::DownloadThenKill),
@@ -42,6 +46,10 @@ pub(crate) fn read(field: &Field<'_>, service: &mut Service, problems: &mut Coll
     for pair in environment::pairs(field, problems) {
         let value = pair.value.unwrap_or_default();
         let name = pair.name.as_str();
+        if let Some(feature) = name.strip_prefix(OWN) {
+            own(&pair.at, name, feature, &value, service, problems);
+            continue;
+        }
         match name
             .strip_prefix("io.balena.")
             .or_else(|| name.strip_prefix("io.resin."))
@@ -50,6 +58,24 @@ pub(crate) fn read(field: &Field<'_>, service: &mut Service, problems: &mut Coll
             None => {
                 service.spec.labels.insert(pair.name, value);
             }
+        }
+    }
+}
+
+/// A feature by its own name, as `x-lightship` has it too.
+fn own(
+    field: &Field<'_>,
+    name: &str,
+    feature: &str,
+    value: &str,
+    service: &mut Service,
+    problems: &mut Collector<'_>,
+) {
+    match Feature::from_name(feature) {
+        Some(feature) => switch(field, name, feature, value, service, problems),
+        None => {
+            let help = format!("known: {}", Feature::NAMES);
+            field.wrong(problems, told(field, name, "unknown feature"), &help);
         }
     }
 }
@@ -126,9 +152,20 @@ fn enable(
         unknown(field, name, &known, problems);
         return;
     };
+    switch(field, name, *feature, value, service, problems);
+}
+
+fn switch(
+    field: &Field<'_>,
+    name: &str,
+    feature: Feature,
+    value: &str,
+    service: &mut Service,
+    problems: &mut Collector<'_>,
+) {
     match value {
         "1" | "true" => {
-            service.spec.features.insert(*feature);
+            service.spec.features.insert(feature);
         }
         "0" | "false" | "" => {}
         other => {

@@ -1,6 +1,7 @@
 //! Says of a mistake in the configuration where it is and what would be right: `FILE:LINE: KEY ...; expected ...`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
 
@@ -65,6 +66,10 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "a list of absolute paths, such as [\"/srv/data\"]",
     ),
     ("allow_privileged", "true or false"),
+    (
+        "local_api",
+        "an address of this device and a port, such as \"169.254.77.1:48484\", or \"none\"",
+    ),
 ];
 
 /// The file's text, and where its keys are.
@@ -150,6 +155,10 @@ impl<'a> Source<'a> {
         }
         if !(1..=86_400).contains(&file.prefer_again_s) {
             return Err(self.wrong("prefer_again_s", &format!("is {}", file.prefer_again_s)));
+        }
+        let local_api = &file.local_api;
+        if local_api != "none" && !is_own_address(local_api) {
+            return Err(self.wrong("local_api", &format!("is {local_api:?}")));
         }
         if let Some(days) = file.rotation_days.filter(|days| !(1..=3650).contains(days)) {
             return Err(self.wrong("rotation_days", &format!("is {days}")));
@@ -241,6 +250,13 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// One address, not all of them: the local API is not for other hosts.
+fn is_own_address(text: &str) -> bool {
+    text.parse::<SocketAddr>().is_ok_and(|address| {
+        address.port() > 0 && !address.ip().is_unspecified() && !address.ip().is_multicast()
+    })
 }
 
 fn is_server(url: &str) -> bool {

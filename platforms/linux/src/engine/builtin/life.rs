@@ -10,10 +10,10 @@ use std::time::Duration;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::{Builtin, Error, Instance, id};
-use crate::engine::blocking;
 use crate::engine::error::Doing;
 use crate::engine::prepare::prepare;
 use crate::engine::runtime::{Bundle, Cgroup, Phase, STOP, State, give_life, is_alive, watch};
+use crate::engine::{Starting, blocking};
 use crate::store::InstanceId;
 
 /// A shim that has not said whether its container runs after so long never will.
@@ -39,7 +39,16 @@ impl Builtin {
         let record = self.record(id, &instance.name)?;
         let (spec, settings, image) = self.parts(&record)?;
         let execution = image.config.config.clone().unwrap_or_default();
-        let prepared = prepare(&spec, &execution, &settings, &self.options.allowances)?;
+        let mut prepared = prepare(&spec, &execution, &settings, &self.options.allowances)?;
+        if let Some(provide) = &self.options.provide {
+            let starting = Starting {
+                id,
+                name: &record.name,
+                spec: &spec,
+            };
+            let grant = provide.provide(&starting);
+            prepared.add(grant.doing("making what a service is given")?);
+        }
         clear(&folder, &self.cgroup(id))?;
         let hostname = spec.hostname.clone().unwrap_or_else(|| record.name.clone());
         let network = self.connect(id, &record.name, &spec).await?;

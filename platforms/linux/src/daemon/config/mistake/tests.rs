@@ -80,6 +80,10 @@ fn every_key_has_values_that_are_wrong_and_each_is_named_with_its_line_and_what_
             &["\"x:5000\"", "[1]", "[\"http://x\"]", "[\"x:y\"]"],
         ),
         ("allowed_binds", &["\"/srv\"", "[\"srv\"]"]),
+        (
+            "local_api",
+            &["48484", "\"48484\"", "\"0.0.0.0:48484\"", "\"127.0.0.1:0\""],
+        ),
         ("allow_privileged", &["\"yes\"", "1"]),
     ];
     let mut tried: Vec<_> = cases.iter().map(|(key, _)| *key).collect();
