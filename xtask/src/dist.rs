@@ -1,13 +1,13 @@
 //! `cargo xtask dist`: static programs for each architecture, and Debian packages of them.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::Metadata;
 
 use crate::deb::{File, Package};
-use crate::report::Report;
+use crate::report::{Report, Step};
 use crate::{elf, packages, process, setup, workspace};
 
 const HELP: &str = "\
@@ -28,6 +28,8 @@ struct Architecture {
     linker: &'static str,
     /// What the compiler is told more than the target's own.
     flags: &'static str,
+    /// Whether boards have it, and developers' machines do not.
+    is_a_boards: bool,
 }
 
 const ARCHITECTURES: &[Architecture] = &[
@@ -38,6 +40,7 @@ const ARCHITECTURES: &[Architecture] = &[
         // musl-gcc itself names an interpreter even in a static program.
         linker: "cc",
         flags: "",
+        is_a_boards: false,
     },
     Architecture {
         name: "arm64",
@@ -45,6 +48,7 @@ const ARCHITECTURES: &[Architecture] = &[
         compiler: "aarch64-linux-gnu-gcc",
         linker: "aarch64-linux-gnu-gcc",
         flags: "-Clink-self-contained=yes",
+        is_a_boards: true,
     },
     // There is no musl for this one in Debian; static glibc does, as names are resolved in the program.
     Architecture {
@@ -53,6 +57,7 @@ const ARCHITECTURES: &[Architecture] = &[
         compiler: "arm-linux-gnueabihf-gcc",
         linker: "arm-linux-gnueabihf-gcc",
         flags: "-Ctarget-feature=+crt-static",
+        is_a_boards: true,
     },
 ];
 
@@ -74,14 +79,16 @@ struct Program {
     name: &'static str,
 }
 
+const DAEMON: Program = Program {
+    crate_name: "lightshipd",
+    name: "lightshipd",
+};
+
 const PRODUCTS: &[Product] = &[
     Product {
         package: "lightshipd",
         summary: "Runs the releases that a Lightship fleet assigns to this device",
-        program: Some(Program {
-            crate_name: "lightshipd",
-            name: "lightshipd",
-        }),
+        program: Some(DAEMON),
         needs: None,
         unit: Some("platforms/linux/systemd/lightshipd.service"),
     },
@@ -179,14 +186,40 @@ fn ship(root: &Path, metadata: &Metadata, on: &Architecture, product: &Product) 
     )
 }
 
+/// Builds the daemon for the processors of boards, quickly and large: tests run it in an emulator.
+pub(crate) fn for_tests(step: &mut Step, root: &Path) -> Result<()> {
+    let boards: Vec<_> = ARCHITECTURES.iter().filter(|on| on.is_a_boards).collect();
+    let targets: Vec<_> = boards.iter().map(|on| on.target).collect();
+    setup::targets(step, root, &targets)?;
+    setup::packages(step, packages::FOR_DIST)?;
+    for on in boards {
+        if !process::is_installed(on.compiler) {
+            step.skip(format!("{}: {} is not installed", on.name, on.compiler));
+            continue;
+        }
+        step.run(command(root, on, DAEMON, "dev"))?;
+    }
+    Ok(())
+}
+
 fn build(root: &Path, metadata: &Metadata, on: &Architecture, program: Program) -> Result<PathBuf> {
     ensure!(
         process::is_installed(on.compiler),
         "{} is not installed",
         on.compiler
     );
+    process::stream(command(root, on, program, "dist"), |_| ())?;
+    let built = metadata
+        .target_directory
+        .join(on.target)
+        .join("dist")
+        .join(program.name);
+    Ok(built.into_std_path_buf())
+}
+
+fn command(root: &Path, on: &Architecture, program: Program, profile: &str) -> Command {
     let upper = on.target.replace('-', "_").to_uppercase();
-    let mut command = process::cargo(root, ["build", "--locked", "--profile", "dist"]);
+    let mut command = process::cargo(root, ["build", "--locked", "--profile", profile]);
     command
         .args([
             "--package",
@@ -200,13 +233,7 @@ fn build(root: &Path, metadata: &Metadata, on: &Architecture, program: Program) 
         .env(format!("CARGO_TARGET_{upper}_RUSTFLAGS"), on.flags)
         .env(format!("CC_{}", on.target.replace('-', "_")), on.compiler)
         .env_remove("RUSTFLAGS");
-    process::stream(command, |_| ())?;
-    let built = metadata
-        .target_directory
-        .join(on.target)
-        .join("dist")
-        .join(program.name);
-    Ok(built.into_std_path_buf())
+    command
 }
 
 fn pack<'a>(
@@ -248,6 +275,9 @@ fn pack<'a>(
         files,
     })
 }
+
+#[cfg(test)]
+mod install;
 
 #[cfg(test)]
 mod tests {

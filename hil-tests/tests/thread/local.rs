@@ -61,7 +61,7 @@ async fn is_held(device: &Device) -> bool {
 
 const WITH_API: &str = "exec /bin/busybox sleep 1001";
 const WITH_FILE_LOCK: &str =
-    "/bin/busybox flock /run/lightship/updates.lock /bin/busybox sleep 1002";
+    "/bin/busybox touch /tmp/balena/updates.lock; exec /bin/busybox sleep 1002";
 const PLAIN: &str = "exec /bin/busybox sleep 1003";
 
 fn shell(line: &str) -> [&str; 4] {

@@ -5,6 +5,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod device;
+mod foreign;
 mod local;
 mod relay;
 mod shore;

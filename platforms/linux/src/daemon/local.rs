@@ -1,7 +1,7 @@
 //! The local API: what applications on the device may ask, and how they hold updates off.
 //!
 //! A service that asks for it (`x-lightship: features: [local-api]`, or its label) finds a socket and a
-//! token of its own; others find nothing. See `docs/local-api.md`.
+//! token of its own; others find nothing. See `LOCAL-API.md` beside the crate.
 //!
 //! What must stay true:
 //! - a token opens what its service's signed spec asks for and nothing else;

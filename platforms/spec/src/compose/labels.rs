@@ -11,8 +11,8 @@ use crate::container::Feature;
 use crate::problem::{Collector, nearest};
 use lightship_core::target::Strategy;
 
-/// A service holds updates off while one of these files exists and is locked: Lightship's own path and
-/// the two that balena knows.
+/// Files with which a service holds updates off: Lightship's own, while it is locked (flock(2)), and the
+/// two that balena knows, while they are there.
 pub const LOCK_FILES: [&str; 3] = [
     "/run/lightship/updates.lock",
     "/tmp/balena/updates.lock",

@@ -66,6 +66,8 @@ pub(crate) struct Locks {
     services: Arc<Services>,
     state: Mutex<State>,
     poke: Notify,
+    /// One looks at a time, so that nobody tells what was true a moment before.
+    turn: tokio::sync::Mutex<()>,
     notices: Option<AsyncFd<fs::File>>,
 }
 
@@ -97,6 +99,7 @@ impl Locks {
             services,
             state: Mutex::default(),
             poke: Notify::new(),
+            turn: tokio::sync::Mutex::default(),
             notices: notices.ok(),
         }
     }
@@ -170,7 +173,11 @@ impl Locks {
 
     /// Looks once; says when to look again, if nothing is heard before.
     pub(crate) async fn look<E: Engine>(&self, engine: &E, tell: &Tell) -> Option<Duration> {
-        let running = engine.inventory().await.unwrap_or_default();
+        let _turn = self.turn.lock().await;
+        // While nobody can say what runs, what was held stays so.
+        let Ok(running) = engine.inventory().await else {
+            return Some(LOOK);
+        };
         let mut held = Vec::new();
         let mut memory = BTreeMap::new();
         let table = held::table();
