@@ -76,6 +76,8 @@ pub(crate) struct Power {
     pub(crate) dead: bool,
     pub(crate) model: Model,
     random: u64,
+    /// A word may be programmed again to clear more of its bits, as flash that is not write-once allows.
+    pub(crate) clears_more: bool,
     /// Operations that fail without a cut, for flash that is broken.
     pub(crate) failing: Option<fn(u64) -> bool>,
 }
@@ -89,6 +91,7 @@ impl Power {
             dead: false,
             model,
             random,
+            clears_more: false,
             failing: None,
         }
     }
@@ -202,7 +205,7 @@ impl<const W: usize, const E: usize> NorFlash for Flash<W, E> {
             let whole = power.step()?;
             let held = &medium.bytes[at..at + W];
             assert!(
-                held.iter().all(|byte| *byte == 0xFF),
+                power.clears_more || held.iter().all(|byte| *byte == 0xFF),
                 "a word that does not read as erased is programmed"
             );
             let once = power.model == Model::WriteOnce;
