@@ -6,6 +6,7 @@ mod bus;
 mod crash;
 mod devices;
 mod gadget;
+mod image_tools;
 mod openapi;
 mod people;
 mod postgres;

@@ -1,6 +1,5 @@
 //! The registry as image tools use it.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lightship_core::id::Digest;
@@ -8,13 +7,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::publisher::{Publisher, upload_blob};
-use crate::site::{PASSWORD, Person, Site, on_both_databases};
+use crate::site::{Person, Site, on_both_databases};
 
 fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", Digest::of(bytes))
 }
 
-async fn harbour(site: &Site) -> Person {
+pub(crate) async fn harbour(site: &Site) -> Person {
     let admin = site.admin().await;
     admin
         .ok(
@@ -119,61 +118,4 @@ on_both_databases! {
         assert_eq!(status("harbour/web", b"kept by nothing").await, 404);
         assert_eq!(status("harbour/web", b"kept by an untagged manifest").await, 404);
     }
-}
-
-fn run(program: &str, arguments: &[&str]) -> (bool, String) {
-    let out = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output();
-    out.map_or((false, format!("{program} is not installed")), |out| {
-        (
-            out.status.success(),
-            String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned(),
-        )
-    })
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn docker_pushes_and_pulls() {
-    if !run("docker", &["version"]).0 {
-        eprintln!("SKIPPED: no Docker daemon answers");
-        return;
-    }
-    let site = Site::start(None).await;
-    harbour(&site).await;
-    let registry = site.url.trim_start_matches("https://").to_owned();
-    let image = format!("{registry}/harbour/web:1");
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("file"), "hello").unwrap();
-    std::fs::write(
-        folder.path().join("Dockerfile"),
-        "FROM scratch\nCOPY file /file\n",
-    )
-    .unwrap();
-    let config = folder.path().join("config");
-    let config = config.to_str().unwrap();
-    let docker = |arguments: &[&str]| {
-        let all: Vec<&str> = ["--config", config]
-            .iter()
-            .chain(arguments)
-            .copied()
-            .collect();
-        tokio::task::block_in_place(|| run("docker", &all))
-    };
-    let steps: [&[&str]; 6] = [
-        &["build", "-q", "-t", &image, folder.path().to_str().unwrap()],
-        &["login", "-u", "admin", "-p", PASSWORD, &registry],
-        &["push", &image],
-        &["rmi", &image],
-        &["pull", &image],
-        &["rmi", &image],
-    ];
-    for step in steps {
-        let (done, said) = docker(step);
-        assert!(done, "docker {step:?}: {said}");
-    }
-    let (done, _) = docker(&["logout", &registry]);
-    let (pulled, said) = docker(&["pull", &image]);
-    assert!(done && !pulled, "pulled without a credential: {said}");
 }
