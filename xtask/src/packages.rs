@@ -38,6 +38,10 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     package("nftables", "`nft`, the engine's own NAT, in its tests"),
     package("mosquitto", "an MQTT 5 broker that others wrote"),
     package("postgresql", "the fleet server's other database"),
+    package(
+        "python3-venv",
+        "schemathesis, which makes up requests to the fleet server",
+    ),
     package("qemu-system-arm", "the cortex-m3-sf2 board"),
     package("qemu-system-misc", "the riscv-virt board"),
     package("qemu-system-x86", "a machine with a kernel of its own"),

@@ -83,6 +83,31 @@ pub(crate) fn packages(step: &mut Step, wanted: &[Package]) -> Result<()> {
     step.run(apt(&[&words[..], &names[..]].concat()))
 }
 
+/// The version of schemathesis that the fleet server is tried with.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
+/// Puts schemathesis in a folder of its own below `target`, where the fleet server's test looks for it.
+pub(crate) fn schemathesis(step: &mut Step, root: &Path) -> Result<()> {
+    let folder = root.join("target/tools/schemathesis");
+    if folder.join("bin/schemathesis").is_file() {
+        return Ok(());
+    }
+    let mut environment = Command::new("python3");
+    environment.args(["-m", "venv", "--clear"]).arg(&folder);
+    let mut install = Command::new(folder.join("bin/pip"));
+    install.args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        SCHEMATHESIS,
+    ]);
+    let made = process::output(environment).and_then(|_| process::output(install));
+    if let Err(error) = made {
+        step.skip(format!("schemathesis cannot be installed: {error:#}"));
+    }
+    Ok(())
+}
+
 fn rustup(root: &Path, words: &[&str], names: &[&str]) -> Command {
     let mut command = Command::new("rustup");
     command.args(words).args(names).current_dir(root);

@@ -36,6 +36,9 @@ fn check_everything() -> ExitCode {
     report.step("set-up: packages", |step| {
         setup::packages(step, packages::FOR_TESTS)
     });
+    report.step("set-up: schemathesis", |step| {
+        setup::schemathesis(step, root)
+    });
     report.step("formatting", |step| {
         step.run(process::cargo(root, ["fmt", "--all", "--check"]))?;
         for folder in workspace::apart(root)? {

@@ -12,5 +12,6 @@ mod people;
 mod postgres;
 mod publisher;
 mod registry;
+mod schema;
 mod site;
 mod tunnel;
