@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use lightship_api::Name;
 use lightship_builder::engine::Engine;
-use lightship_builder::project::{Project, Target};
-use lightship_builder::{BuildError, Cancel, Descriptor, Layout, Limits, Manifest, Platform};
+use lightship_builder::project::{Helpers, Project, Target};
+use lightship_builder::{
+    BuildError, Cancel, Descriptor, Layout, Limits, Manifest, Platform, Registries,
+};
 use lightship_core::id::{Digest, Name as CoreName};
 use lightship_core::limits::DEPENDENCIES;
 use lightship_core::target::{self, After, Component, Kind, Mode};
@@ -124,13 +126,13 @@ impl Source<'_> {
         let plan = self.project.plan(target).map_err(wrong)?;
         let mut log = |service: &str, line: &str| output.remark(&format!("{service}: {line}"));
         let cancel = Cancel::default();
-        let images = plan.build(
-            &self.layout,
-            self.engine.as_ref(),
-            Limits::default(),
-            &cancel,
-            &mut log,
-        );
+        // Without an engine, base images come from their registries, and nothing is run.
+        let registries = Registries::new(BTreeMap::new()).map_err(wrong)?;
+        let helpers = Helpers {
+            engine: self.engine.as_ref(),
+            registries: Some(&registries).filter(|_| self.engine.is_none()),
+        };
+        let images = plan.build(&self.layout, helpers, Limits::default(), &cancel, &mut log);
         let images = images.await.map_err(wrong)?;
         for (name, service) in &self.project.compose.services {
             let image = images.get(name).ok_or_else(|| {

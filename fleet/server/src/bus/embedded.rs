@@ -17,6 +17,7 @@ use mqtt5::broker::events::{
     BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent,
     PublishAction,
 };
+use mqtt5::broker::resource_monitor::ResourceLimits;
 use mqtt5::broker::router::MessageRouter;
 use mqtt5::broker::server::BrokerShutdownHandle;
 use mqtt5::broker::{AuthProvider, AuthResult, BrokerConfig, MqttBroker};
@@ -81,6 +82,9 @@ impl Embedded {
             broker.router(),
             broker.ready_receiver(),
         );
+        broker
+            .resource_monitor()
+            .update_limits(limits(&app.config.mqtt));
         let local = broker.local_addr().ok_or(StartError::Silent)?;
         let _ = host.app.set(app.clone());
         let task = tokio::spawn(async move {
@@ -153,6 +157,20 @@ fn config(mqtt: &Mqtt, data: &Path, host: Arc<Host>) -> BrokerConfig {
         config.tls_config = Some(tls.with_bind_address(address));
     }
     config
+}
+
+/// Devices in the tunnel all come from this machine's own address, and after a cut all come at once:
+/// the broker's bounds on one address and on connections a second would shut a large fleet out.
+fn limits(mqtt: &Mqtt) -> ResourceLimits {
+    let usual = BrokerConfig::default();
+    ResourceLimits {
+        max_connections: mqtt.max_clients,
+        max_connections_per_ip: mqtt.max_clients,
+        max_message_rate_per_client: usual.max_message_rate_per_client,
+        max_bandwidth_per_client: usual.max_bandwidth_per_client,
+        max_connection_rate: u32::try_from(mqtt.max_clients).unwrap_or(u32::MAX),
+        rate_limit_window: Duration::from_secs(1),
+    }
 }
 
 impl Bus for Embedded {
