@@ -12,6 +12,7 @@ mod people;
 mod postgres;
 mod publisher;
 mod registry;
+mod s3;
 mod schema;
 mod site;
 mod tunnel;
