@@ -34,7 +34,8 @@ pub(crate) fn build(root: &Path, folder: &str, features: &[&str]) -> Result<Prog
         needs_source(&path)?;
         let mut small = command(root, &path, "target/smallest")?;
         small
-            .args(["--bin", "bootloader", "--config", SMALLEST])
+            .args(["--bin", "bootloader", "--no-default-features"])
+            .args(["--config", SMALLEST])
             .env("RUSTC_BOOTSTRAP", "1");
         programs.extend(run(folder, small)?);
     }

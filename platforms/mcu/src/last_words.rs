@@ -53,6 +53,14 @@ impl LastWords {
             .unwrap_or_default()
     }
 
+    /// Copies as much of the text as fits, and returns its length.
+    pub fn copy_to(&self, into: &mut [u8]) -> usize {
+        let text = self.text();
+        let len = text.floor_char_boundary(into.len());
+        into[..len].copy_from_slice(&text.as_bytes()[..len]);
+        len
+    }
+
     /// Words without a text, to be written to.
     pub fn new(cause: Cause) -> Self {
         let bytes = [0; TEXT_MOST];

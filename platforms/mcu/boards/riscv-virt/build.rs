@@ -5,6 +5,7 @@ fn main() {
     for (program, map) in [
         ("bootloader", "bootloader"),
         ("drivers", "image"),
+        ("firmware", "image"),
         ("probe", "image"),
     ] {
         println!("cargo:rustc-link-arg-bin={program}=-L{here}/memory/{map}");

@@ -37,7 +37,7 @@ pub(crate) const RISCV_VIRT: Kind = Kind {
     name: "riscv-virt",
     qemu: "qemu-system-riscv32",
     target: "riscv32imac-unknown-none-elf",
-    load: 0x8002_0000,
+    load: 0x8004_0000,
     entry: lightship_image::Entry::Jump,
     flash_len: 32 << 20,
     first_slot: 0x10_0000,

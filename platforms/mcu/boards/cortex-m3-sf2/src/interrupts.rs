@@ -1,11 +1,14 @@
 //! The interrupts that images use. The bootloader uses none, so the table is a macro.
 
+#[cfg(feature = "firmware")]
 use cortex_m::peripheral::NVIC;
 
 /// Entries of the table: up to the timer's.
+#[cfg(feature = "firmware")]
 pub const COUNT: usize = 16;
 
 /// An entry.
+#[cfg(feature = "firmware")]
 #[derive(Clone, Copy)]
 pub union Vector {
     /// What handles the interrupt.
@@ -15,20 +18,24 @@ pub union Vector {
 }
 
 // SAFETY: the table is read alone.
+#[cfg(feature = "firmware")]
 unsafe impl Sync for Vector {}
 
 /// Lets a device's interrupt through.
+#[cfg(feature = "firmware")]
 pub(crate) fn enable(number: u32) {
     // SAFETY: the handlers' data is behind critical sections or atomic.
     unsafe { (*NVIC::PTR).iser[0].write(1 << number) }
 }
 
 /// Lets the network's interrupt through; the clock's is let through when it starts.
+#[cfg(feature = "firmware")]
 pub fn start() {
     enable(crate::network::INTERRUPT);
 }
 
 /// The table of an image.
+#[cfg(feature = "firmware")]
 pub const fn table() -> [Vector; COUNT] {
     let mut table = [Vector { none: 0 }; COUNT];
     table[crate::network::INTERRUPT as usize] = Vector {
@@ -52,6 +59,7 @@ macro_rules! no_interrupts {
 }
 
 /// What an image defines for the processor: interrupts, faults and panics.
+#[cfg(feature = "firmware")]
 #[macro_export]
 macro_rules! handlers {
     () => {

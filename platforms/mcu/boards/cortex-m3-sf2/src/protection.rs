@@ -15,7 +15,7 @@ const fn size(power: u32) -> u32 {
     (power - 1) << 1
 }
 
-/// Makes the image executable and read-only, and the eSRAM no place for code.
+/// Makes the image executable and read-only, and the rest of the memory no place for code.
 ///
 /// # Safety
 ///

@@ -23,13 +23,13 @@ const SPARE: u32 = 0x100_0000;
 
 /// RAM that images run from.
 const IMAGE: Span = Span {
-    start: 0x8002_0000,
-    len: 0xE_0000,
+    start: 0x8004_0000,
+    len: 0xC_0000,
 };
 /// RAM that both the bootloader and the images use for their variables.
 const VARIABLES: Span = Span {
     start: 0x8000_0200,
-    len: 0x1_FE00,
+    len: 0x3_FE00,
 };
 /// The RAM's first 512 bytes survive a reset: no memory map has them.
 const MAILBOX: usize = 0x8000_0000;

@@ -1,0 +1,126 @@
+//! The whole firmware of the virtual boards: the agent, and a tiny application beside it.
+//!
+//! The application's self-test is its own version: a patch number other than 0 says how it is
+//! broken, so that the tests can make firmware that fails in each way.
+
+use core::fmt::{self, Write};
+use embassy_futures::join::join;
+use embassy_futures::select::select;
+use embassy_net::udp::{PacketMetadata, UdpSocket};
+use embassy_net::{Config, Stack, StackResources};
+use embassy_net_driver::Driver;
+use embedded_storage::nor_flash::NorFlash;
+use lightship_mcu::agent::{self, Application, Board, Memory, Options, Parts, Udp};
+use lightship_mcu::slots::Slots;
+
+/// Components of a release that the boards run.
+const COMPONENTS: usize = 2;
+/// Bytes of datagrams that wait: two of the largest each way.
+const DATAGRAMS: usize = 2 * 1536;
+
+/// Memory of the firmware; put it in a `static`.
+pub(crate) struct Room {
+    agent: Memory,
+    sockets: StackResources<4>,
+    received: ([PacketMetadata; 4], [u8; DATAGRAMS]),
+    sent: ([PacketMetadata; 4], [u8; DATAGRAMS]),
+}
+
+impl Room {
+    pub(crate) const fn new() -> Self {
+        Self {
+            agent: Memory::new(),
+            sockets: StackResources::new(),
+            received: ([PacketMetadata::EMPTY; 4], [0; DATAGRAMS]),
+            sent: ([PacketMetadata::EMPTY; 4], [0; DATAGRAMS]),
+        }
+    }
+}
+
+static APPLICATION: Application = Application::new();
+
+/// The firmware, without its network.
+pub(crate) struct Firmware<B, S, R, C> {
+    pub(crate) board: B,
+    pub(crate) slots: S,
+    pub(crate) records: R,
+    pub(crate) config: C,
+}
+
+impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
+    /// Runs for as long as the agent does.
+    pub(crate) async fn run(mut self, room: &mut Room, card: impl Driver, mut out: impl Write) {
+        let mut seed = [0; 8];
+        let version = self.slots.running().map(|header| header.version);
+        let report = self.slots.report();
+        match version {
+            Ok(version) => say(
+                &mut out,
+                format_args!(
+                    "boot version={version} why={:?} outcome={:?}",
+                    report.why, report.outcome
+                ),
+            ),
+            Err(error) => say(&mut out, format_args!("failed: {error:?}")),
+        }
+        if self.board.random(&mut seed).is_err() {
+            return say(&mut out, format_args!("failed: no randomness"));
+        }
+        let (net, mut network) = embassy_net::new(
+            card,
+            Config::dhcpv4(Default::default()),
+            &mut room.sockets,
+            u64::from_le_bytes(seed),
+        );
+        let mut socket = UdpSocket::new(
+            net,
+            &mut room.received.0,
+            &mut room.received.1,
+            &mut room.sent.0,
+            &mut room.sent.1,
+        );
+        socket.bind(0).expect("no port is taken yet");
+        let parts = Parts {
+            board: self.board,
+            slots: self.slots,
+            records: self.records,
+            config: self.config,
+            outside: Udp::new(net, socket),
+        };
+        let agent = async {
+            let end = agent::run::<COMPONENTS, _, _, _, _, _>(
+                &mut room.agent,
+                parts,
+                Options::DEFAULT,
+                &APPLICATION,
+            );
+            match end.await {
+                Ok(_) => say(&mut out, format_args!("the agent has ended")),
+                Err(error) => say(&mut out, format_args!("failed: {error}")),
+            }
+        };
+        let work = join(
+            agent,
+            application(net, version.map_or(0, |version| version.patch)),
+        );
+        select(network.run(), work).await;
+    }
+}
+
+/// Where your own code stands.
+async fn application(net: Stack<'_>, patch: u32) {
+    net.wait_config_up().await;
+    match patch {
+        0 => APPLICATION.confirm(),
+        1 => APPLICATION.fail(),
+        2 => loop {
+            core::hint::spin_loop();
+        },
+        _ => panic!("broken as patch {patch} says"),
+    }
+}
+
+/// A port that cannot take a line does not stop the firmware.
+pub(crate) fn say(out: &mut impl Write, line: fmt::Arguments<'_>) {
+    let _ = writeln!(out, "{line}");
+}

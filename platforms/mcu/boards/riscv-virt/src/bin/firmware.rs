@@ -1,0 +1,64 @@
+//! The whole firmware: agent, tunnel, network, slots; see `../../firmware.rs`.
+
+#![no_std]
+#![no_main]
+
+#[path = "../../../firmware.rs"]
+mod firmware;
+
+use core::cell::RefCell;
+use embassy_executor::{Executor, Spawner};
+use lightship_board_riscv_virt::hardware::{Hardware, PATIENCE_MS};
+use lightship_board_riscv_virt::network::{self, Card};
+use lightship_board_riscv_virt::random::{self, Random};
+use lightship_board_riscv_virt::{clock, interrupts, layout, power, uart::Uart, watchdog};
+use lightship_image::dalek::Dalek;
+use lightship_mcu::slots::{Ab, Updater};
+use static_cell::{ConstStaticCell, StaticCell};
+
+lightship_board_riscv_virt::faults!();
+
+#[embassy_executor::task]
+async fn story() {
+    static CARD: ConstStaticCell<network::Buffers> = ConstStaticCell::new(network::Buffers::new());
+    static RANDOM: ConstStaticCell<random::Buffers> = ConstStaticCell::new(random::Buffers::new());
+    static ROOM: ConstStaticCell<firmware::Room> = ConstStaticCell::new(firmware::Room::new());
+    // SAFETY: the first and only use of these devices in this program, which runs from RAM.
+    let (bank, card, random) = unsafe {
+        (
+            RefCell::new(layout::bank()),
+            Card::new(CARD.take()).expect("QEMU was given a network card"),
+            Random::new(RANDOM.take()).expect("QEMU was given a random source"),
+        )
+    };
+    // Without a handoff nobody can tell what runs: the bootloader is asked again.
+    let Some(handoff) = layout::mailbox().read() else {
+        power::reset();
+    };
+    let slots = Ab(layout::slots(&bank));
+    let firmware = firmware::Firmware {
+        board: Hardware::new(random),
+        slots: Updater::new(
+            layout::records(&bank),
+            slots,
+            layout::device(),
+            Dalek,
+            handoff,
+        ),
+        records: layout::agent_records(&bank),
+        config: layout::configuration(&bank),
+    };
+    firmware.run(ROOM.take(), card, Uart).await;
+}
+
+#[riscv_rt::entry]
+fn main() -> ! {
+    static EXECUTOR: StaticCell<Executor> = StaticCell::new();
+    layout::stack().paint();
+    clock::start();
+    watchdog::feed(PATIENCE_MS);
+    interrupts::start();
+    EXECUTOR
+        .init(Executor::new())
+        .run(|spawner: Spawner| spawner.spawn(story().expect("the first task")))
+}
