@@ -1,5 +1,7 @@
 //! A fleet server with a tunnel hub, and somebody who holds the offline keys.
 
+use std::net::{SocketAddr, UdpSocket};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer, SigningKey};
@@ -20,12 +22,20 @@ const PASSWORD: &str = "a password for tests";
 pub(crate) const DEVICE_TYPE: &str = "pump";
 
 pub(crate) struct Shore {
+    device_type: &'static str,
+    /// The host's loopback, as the devices see it.
+    host: &'static str,
     server: Handle,
     client: Client,
     url: String,
     token: String,
     root_document: Vec<u8>,
     _folder: TempDir,
+}
+
+/// A UDP port that nobody has now: devices are told of it before the hub listens.
+fn free_port(any: SocketAddr) -> SocketAddr {
+    UdpSocket::bind(any).unwrap().local_addr().unwrap()
 }
 
 fn key(seed: u8) -> SigningKey {
@@ -60,12 +70,19 @@ pub(crate) fn image(version: &str, size: usize, behaviour: Behaviour) -> Vec<u8>
 
 impl Shore {
     pub(crate) async fn start() -> Self {
+        Self::start_for(DEVICE_TYPE, "127.0.0.1").await
+    }
+
+    /// A fleet for devices of a type that see the host's loopback at an address of their own.
+    pub(crate) async fn start_for(device_type: &'static str, host: &'static str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::on_free_ports(folder.path());
         config.admin.password = Some(PASSWORD.to_owned());
-        let free = "127.0.0.1:0".parse().unwrap();
-        config.tunnel.listen = Some(free);
+        let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let hub = free_port(free);
+        config.tunnel.listen = Some(hub);
+        config.tunnel.endpoint = Some(format!("{host}:{}", hub.port()));
         config.tunnel.enrolment = Some(free);
         let server = Server::start(config).await.unwrap();
         let authority = Certificate::from_pem(server.authority_pem().as_bytes()).unwrap();
@@ -75,6 +92,8 @@ impl Shore {
             .unwrap();
         let url = server.url();
         let mut shore = Self {
+            device_type,
+            host,
             server,
             client,
             url,
@@ -137,14 +156,16 @@ impl Shore {
         let made = self.ask(Method::POST, path, new).await;
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let secret: PublicKey = text(&made["secret"]).parse().unwrap();
+        let endpoint = text(&made["enrolment"]["endpoint"]);
+        let (_, port) = endpoint.rsplit_once(':').unwrap();
         let block = Block {
-            device_type: Name::new(DEVICE_TYPE).unwrap(),
+            device_type: Name::new(self.device_type).unwrap(),
             product: Name::new("harbour").unwrap(),
             name: None,
             entrance: Some(Entrance {
                 provisioning_key: ProvisioningKey(secret.0),
                 hub: text(&made["enrolment"]["hub"]).parse().unwrap(),
-                endpoint: Endpoint::new(&text(&made["enrolment"]["endpoint"])).unwrap(),
+                endpoint: Endpoint::new(&format!("{}:{port}", self.host)).unwrap(),
             }),
             rotation_period_s: None,
             root: RootDocument(&self.root_document),
@@ -241,7 +262,7 @@ impl Shore {
         };
         let head = ReleaseHead {
             product: Name::new("harbour").unwrap(),
-            device_type: Name::new(DEVICE_TYPE).unwrap(),
+            device_type: Name::new(self.device_type).unwrap(),
             version: Version::new(version).unwrap(),
             security_version: 1,
             floor: 0,

@@ -10,7 +10,7 @@ use embassy_net::udp::{PacketMetadata, UdpSocket};
 use embassy_net::{Config, Stack, StackResources};
 use embassy_net_driver::Driver;
 use embedded_storage::nor_flash::NorFlash;
-use lightship_mcu::agent::{self, Application, Board, Memory, Options, Parts, Udp};
+use lightship_mcu::agent::{self, Application, Board, Log, Memory, Options, Parts, Udp};
 use lightship_mcu::slots::Slots;
 
 /// Components of a release that the boards run.
@@ -38,6 +38,10 @@ impl Room {
 }
 
 static APPLICATION: Application = Application::new();
+static LOG: Log = Log::new();
+
+/// At the start of spare flash: the test wants no MQTT.
+pub(crate) const HTTP_ALONE: [u8; 8] = *b"HTTPONLY";
 
 /// The firmware, without its network.
 pub(crate) struct Firmware<B, S, R, C> {
@@ -45,6 +49,8 @@ pub(crate) struct Firmware<B, S, R, C> {
     pub(crate) slots: S,
     pub(crate) records: R,
     pub(crate) config: C,
+    /// Whether MQTT is used.
+    pub(crate) mqtt: bool,
 }
 
 impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
@@ -86,12 +92,16 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
             records: self.records,
             config: self.config,
             outside: Udp::new(net, socket),
+            log: &LOG,
         };
         let agent = async {
             let end = agent::run::<COMPONENTS, _, _, _, _, _>(
                 &mut room.agent,
                 parts,
-                Options::DEFAULT,
+                Options {
+                    mqtt: self.mqtt,
+                    ..Options::DEFAULT
+                },
                 &APPLICATION,
             );
             match end.await {

@@ -14,12 +14,14 @@ pub(crate) struct Kind {
     qemu: &'static str,
     target: &'static str,
     /// Where the image body begins to run.
-    load: u32,
+    pub(crate) load: u32,
     pub(crate) entry: lightship_image::Entry,
     /// Bytes of the file that holds slots and records, and where in it the factory puts the image.
     flash_len: usize,
     first_slot: usize,
     spare: usize,
+    /// Where the device's configuration lies.
+    configuration: usize,
     /// Where the factory writes the secret that randomness is made of, on a board without a source.
     seed: Option<usize>,
     /// Bytes of a whole image: close to the largest that fits.
@@ -42,6 +44,7 @@ pub(crate) const RISCV_VIRT: Kind = Kind {
     flash_len: 32 << 20,
     first_slot: 0x10_0000,
     spare: 0x100_0000,
+    configuration: 0x30_0000,
     seed: None,
     image_len: 300_000,
     arguments: |files| {
@@ -87,6 +90,7 @@ pub(crate) const CORTEX_M3_SF2: Kind = Kind {
     flash_len: 16 << 20,
     first_slot: 0x10_0000,
     spare: 0x80_0000,
+    configuration: 0x4_0000,
     seed: Some(0x6_0000),
     image_len: 100_000,
     arguments: |files| {
@@ -107,6 +111,9 @@ pub(crate) const CORTEX_M3_SF2: Kind = Kind {
     },
 };
 
+/// Bytes after a program that fills its image: enough to tell versions apart.
+const TAIL: usize = 1024;
+
 /// A board that can be started.
 pub(crate) struct Board {
     pub(crate) kind: &'static Kind,
@@ -125,9 +132,7 @@ impl Board {
     /// Builds the board's programs and puts the first image of one into its slot, unless something
     /// that is needed is missing: then it says so.
     pub(crate) fn new(kind: &'static Kind, firmware: &str) -> Option<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("boards")
-            .join(kind.name);
+        let folder = Path::new(crate::BOARDS).join(kind.name);
         if let Some(missing) = missing(kind) {
             eprintln!("SKIPPED: {}: {missing} is not installed", kind.name);
             return None;
@@ -164,16 +169,22 @@ impl Board {
 
     /// The board's firmware as version `major.0.0`: every byte after the program tells the version.
     pub(crate) fn image(&self, major: u16) -> Vec<u8> {
+        self.image_of(major, 0)
+    }
+
+    /// The same as version `major.0.patch`.
+    pub(crate) fn image_of(&self, major: u16, patch: u32) -> Vec<u8> {
         let mut body = self.firmware.body.clone();
         let mut byte = (major as u8, 0u8);
-        body.resize_with(self.kind.image_len - lightship_image::HEADER_LEN, || {
+        let len = self.kind.image_len.max(body.len() + TAIL);
+        body.resize_with(len - lightship_image::HEADER_LEN, || {
             byte = (
                 byte.0.wrapping_add(byte.1),
                 byte.1.wrapping_mul(5).wrapping_add(7),
             );
             byte.0
         });
-        images::sign(self.kind, major, self.kind.load, self.kind.load, &body)
+        images::sign(self.kind, (major, patch), &body)
     }
 
     /// Puts an image where the running firmware finds it, while the power is off.
@@ -195,11 +206,25 @@ impl Board {
         fs::write(&self.files.flash, flash).unwrap();
     }
 
+    /// Tells the device in the factory what it is told there.
+    pub(crate) fn configure(&self, block: &[u8]) {
+        self.write(self.kind.configuration, block);
+    }
+
     /// Writes into spare flash, while the power is off.
     pub(crate) fn write_spare(&self, bytes: &[u8]) {
+        self.write(self.kind.spare, bytes);
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) {
         let mut flash = fs::read(&self.files.flash).unwrap();
-        flash[self.kind.spare..self.kind.spare + bytes.len()].copy_from_slice(bytes);
+        flash[at..at + bytes.len()].copy_from_slice(bytes);
         fs::write(&self.files.flash, flash).unwrap();
+    }
+
+    /// Everything that the flash holds, while the power is off.
+    pub(crate) fn flash(&self) -> Vec<u8> {
+        fs::read(&self.files.flash).unwrap()
     }
 
     /// Inverts a byte of the slot that the factory filled, while the power is off.
@@ -273,8 +298,7 @@ fn missing(kind: &Kind) -> Option<String> {
 fn build(folder: &Path) -> Vec<PathBuf> {
     let lock = folder.join("Cargo.lock");
     if !lock.exists() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
-        fs::copy(root, lock).unwrap();
+        fs::copy(Path::new(crate::BOARDS).join("../../../Cargo.lock"), lock).unwrap();
     }
     let mut cargo = Command::new(env!("CARGO"));
     // The long run takes the bootloader as it ships: see the folder's `smallest.toml`.

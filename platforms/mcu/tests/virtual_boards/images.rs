@@ -5,18 +5,19 @@ use ed25519_dalek::SigningKey;
 use lightship_image::Version;
 use lightship_image::builder::{self, Recipe};
 
-pub(crate) fn sign(kind: &Kind, major: u16, load: u32, entry: u32, body: &[u8]) -> Vec<u8> {
+/// The body as version `major.0.patch`.
+pub(crate) fn sign(kind: &Kind, (major, patch): (u16, u32), body: &[u8]) -> Vec<u8> {
     let recipe = Recipe {
         board: kind.name,
         device_type: "virtual",
         version: Version {
             major,
             minor: 0,
-            patch: 0,
+            patch,
         },
         security_version: 1,
-        load,
-        entry,
+        load: kind.load,
+        entry: kind.load,
         kind: kind.entry,
     };
     builder::build(&recipe, body, |message| builder::sign(&key(), message)).unwrap()

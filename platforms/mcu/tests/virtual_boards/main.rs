@@ -15,6 +15,8 @@ use board::{Board, CORTEX_M3_SF2, Kind, Machine, RISCV_VIRT};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+/// The folder of the boards.
+const BOARDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/boards");
 /// Longest time that a board may say nothing: a loaded machine runs QEMU slowly.
 const PATIENCE: Duration = Duration::from_secs(120);
 

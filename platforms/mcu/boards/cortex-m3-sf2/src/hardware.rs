@@ -7,7 +7,7 @@ use lightship_mcu::last_words::LastWords;
 use lightship_mcu::seed::Seed;
 
 use crate::uart::Uart;
-use crate::{Cause, power, watchdog};
+use crate::{Cause, layout, power, watchdog};
 
 /// The watchdog bites after so long without being fed; the agent feeds it twice a second.
 pub const PATIENCE_MS: u32 = 10_000;
@@ -16,13 +16,19 @@ pub const PATIENCE_MS: u32 = 10_000;
 pub struct Hardware {
     random: Seed,
     last_words: Option<LastWords>,
+    /// The most stack that was told of.
+    stack: usize,
 }
 
 impl Hardware {
     /// The board, with its random source.
     pub fn new(random: Seed) -> Self {
         let last_words = power::last_words();
-        Self { random, last_words }
+        Self {
+            random,
+            last_words,
+            stack: 0,
+        }
     }
 }
 
@@ -38,6 +44,10 @@ impl Board for Hardware {
 
     fn feed(&mut self) {
         watchdog::feed(PATIENCE_MS);
+    }
+
+    fn fetched(&mut self, bytes: u64) {
+        let _ = writeln!(Uart, "fetched {bytes}");
     }
 
     fn reset_reason(&mut self) -> ResetReason {
@@ -57,5 +67,10 @@ impl Board for Hardware {
     fn note(&mut self, note: &Note) {
         // A port that cannot take a line does not stop the agent.
         let _ = writeln!(Uart, "{note:?}");
+        let used = layout::stack().used();
+        if used > self.stack {
+            self.stack = used;
+            let _ = writeln!(Uart, "stack {used}");
+        }
     }
 }

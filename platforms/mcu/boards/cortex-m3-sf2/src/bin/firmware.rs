@@ -8,6 +8,7 @@ mod firmware;
 
 use core::cell::RefCell;
 use embassy_executor::{Executor, Spawner};
+use embedded_storage::nor_flash::ReadNorFlash;
 use lightship_board_cortex_m3_sf2::hardware::{Hardware, PATIENCE_MS};
 use lightship_board_cortex_m3_sf2::network::{self, Mac};
 use lightship_board_cortex_m3_sf2::{
@@ -33,11 +34,15 @@ async fn story() {
         power::reset();
     };
     let (records, pair) = layout::partitions(&flash);
+    let mut start = [0; 8];
+    let read = layout::spare(&flash).read(0, &mut start);
+    read.expect("the flash can be read");
     let firmware = firmware::Firmware {
         board: Hardware::new(seed),
         slots: Updater::new(records, pair, layout::device(), Dalek, handoff),
         records: layout::agent_records(&flash),
         config: layout::configuration(&flash),
+        mqtt: start != firmware::HTTP_ALONE,
     };
     firmware.run(ROOM.take(), mac, Uart).await;
 }

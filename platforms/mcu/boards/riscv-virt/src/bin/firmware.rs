@@ -8,6 +8,7 @@ mod firmware;
 
 use core::cell::RefCell;
 use embassy_executor::{Executor, Spawner};
+use embedded_storage::nor_flash::ReadNorFlash;
 use lightship_board_riscv_virt::hardware::{Hardware, PATIENCE_MS};
 use lightship_board_riscv_virt::network::{self, Card};
 use lightship_board_riscv_virt::random::{self, Random};
@@ -36,6 +37,9 @@ async fn story() {
         power::reset();
     };
     let slots = Ab(layout::slots(&bank));
+    let mut start = [0; 8];
+    let read = layout::spare(&bank).read(0, &mut start);
+    read.expect("the flash can be read");
     let firmware = firmware::Firmware {
         board: Hardware::new(random),
         slots: Updater::new(
@@ -47,6 +51,7 @@ async fn story() {
         ),
         records: layout::agent_records(&bank),
         config: layout::configuration(&bank),
+        mqtt: start != firmware::HTTP_ALONE,
     };
     firmware.run(ROOM.take(), card, Uart).await;
 }

@@ -1,0 +1,138 @@
+//! The virtual boards' whole firmware against a real server: enrolment, updates, power really cut.
+//!
+//! The boards are QEMU machines; their network is QEMU's, through which they see this host's
+//! loopback at 10.0.2.2. A power cut is SIGKILL: what was written stays, and nothing else happens.
+//! `LIGHTSHIP_LONG=1` makes it 200 cuts instead of 20.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+#[path = "../../../platforms/mcu/tests/virtual_boards/board.rs"]
+#[allow(dead_code, reason = "the other test uses the rest")]
+mod board;
+mod device;
+#[path = "../../../platforms/mcu/tests/virtual_boards/images.rs"]
+mod images;
+#[path = "../mcu/shore.rs"]
+#[allow(dead_code, reason = "the other test uses the rest")]
+mod shore;
+
+use board::{CORTEX_M3_SF2, Kind, RISCV_VIRT};
+use device::{Device, until};
+use shore::Shore;
+use std::time::Instant;
+
+/// The folder of the boards.
+const BOARDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../platforms/mcu/boards");
+/// The host's loopback in QEMU's network.
+const HOST: &str = "10.0.2.2";
+/// What a resumed download may fetch again: since the last record of its position.
+const PAGE: u64 = 4096;
+
+fn is_long() -> bool {
+    std::env::var_os("LIGHTSHIP_LONG").is_some()
+}
+
+/// A fleet and a board of it that was just switched on.
+async fn begin(kind: &'static Kind) -> Option<(Shore, Device)> {
+    let mut device = Device::new(kind)?;
+    let shore = Shore::start_for("virtual", HOST).await;
+    device.configure(&shore.block().await);
+    device.start();
+    until("the registration", &mut device, async |device| {
+        device.has("ProvisioningKeyErased") && shore.device().await.is_some()
+    })
+    .await;
+    Some((shore, device))
+}
+
+async fn lives(kind: &'static Kind) {
+    let Some((shore, mut device)) = begin(kind).await else {
+        return;
+    };
+    assert_eq!(device.runs(), "1.0.0");
+    let good = shore.push("2.0.0", &device.image(2, 0)).await;
+    until("the update", &mut device, async |_| shore.shows(&good).await).await;
+    assert_eq!(device.runs(), "2.0.0");
+
+    shore.push("3.0.1", &device.image(3, 1)).await;
+    until("the rejection", &mut device, async |device| {
+        device.has("Rejected") && shore.state().await.contains("rejected")
+    })
+    .await;
+    until("the way back", &mut device, async |device| {
+        device.runs() == "2.0.0" && shore.shows(&good).await
+    })
+    .await;
+    println!("{}: stack {:?}", kind.name, device.stack());
+    shore.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_riscv_board_enrols_updates_itself_and_goes_back_from_a_broken_image() {
+    lives(&RISCV_VIRT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cortex_m3_board_enrols_updates_itself_and_goes_back_from_a_broken_image() {
+    lives(&CORTEX_M3_SF2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_goes_on_at_the_last_page_after_a_cut_and_over_another_transport() {
+    let Some((shore, mut device)) = begin(&RISCV_VIRT).await else {
+        return;
+    };
+    let new = device.image(2, 0);
+    assert!(new.len() >= 256 * 1024);
+    let release = shore.push("2.0.0", &new).await;
+    for (goal, transport) in [(60_000, "mqtt"), (130_000, "http"), (new.len() as u64, "mqtt")] {
+        let before = device.fetched();
+        device.only_http(transport == "http");
+        let told = device.restart();
+        until("the next part", &mut device, async |device| {
+            device.fetched() >= goal
+        })
+        .await;
+        let first = device.first_fetched(told);
+        // A chunk is told when it is in flash; the place it began at lies before it.
+        let again = (first + PAGE).saturating_sub(before + device::CHUNK);
+        println!("{transport}: went on at {first}, had {before}");
+        assert!(first <= before + device::CHUNK && again > 0, "{first}, {before}");
+    }
+    until("the update", &mut device, async |_| shore.shows(&release).await).await;
+    shore.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_board_whose_power_is_cut_at_any_point_of_an_update_runs_a_whole_image_and_says_which() {
+    let Some((shore, mut device)) = begin(&RISCV_VIRT).await else {
+        return;
+    };
+    let cuts = if is_long() { 200 } else { 20 };
+    let start = Instant::now();
+    let first = shore.push("2.0.0", &device.image(2, 0)).await;
+    until("the update", &mut device, async |_| shore.shows(&first).await).await;
+    // A whole update, and a little of the time after it.
+    let longest = start.elapsed() * 9 / 8;
+    let (mut done, mut major) = (0, 2);
+    let mut random = 0x5EED_u64;
+    while done < cuts {
+        major += 1;
+        let release = shore
+            .push(&format!("{major}.0.0"), &device.image(major, 0))
+            .await;
+        // Several cuts hit one update, so that each is resumed and cut again.
+        for _ in 0..5.min(cuts - done) {
+            random = random
+                .wrapping_mul(0x5851_F42D_4C95_7F2D)
+                .wrapping_add(0x1405_7B7E_F767_814F);
+            let life = longest.mul_f64((random >> 40) as f64 / f64::from(1 << 24));
+            tokio::time::sleep(life).await;
+            device.restart();
+            done += 1;
+        }
+        until("the update", &mut device, async |_| shore.shows(&release).await).await;
+        device.tells_the_truth(major);
+    }
+    println!("{done} power cuts, {} updates, longest {longest:?}", major - 1);
+    shore.stop().await;
+}
