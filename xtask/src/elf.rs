@@ -1,10 +1,11 @@
 //! How much flash and RAM a linked program takes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use object::read::elf::{ElfFile32, FileHeader, ProgramHeader, SectionHeader};
-use object::{Endianness, FileKind, elf};
+use object::{Endianness, FileKind, Object, ObjectSection, ObjectSymbol, SectionKind, elf};
 
 /// Bytes that a program takes on its device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +85,53 @@ fn weigh_bytes(bytes: &[u8]) -> Result<Weight> {
     Ok(weight)
 }
 
+/// Parts that are smaller are put together.
+const SMALL_PART: u64 = 1024;
+
+/// Bytes of code and constants by the crate that they are of, the largest first.
+///
+/// What implements a trait counts for its type's crate; a generic function counts for the crate that it was written in, an inlined one for its caller's;
+/// what has no name, most constants among it, is not there.
+pub(crate) fn parts(path: &Path) -> Result<Vec<(String, u64)>> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file = ElfFile32::<Endianness>::parse(&*bytes)?;
+    let mut parts = BTreeMap::<String, u64>::new();
+    for symbol in file.symbols() {
+        let Some(section) = symbol.section_index() else {
+            continue;
+        };
+        let kind = file.section_by_index(section)?.kind();
+        if matches!(kind, SectionKind::Text | SectionKind::ReadOnlyData) {
+            let of = crate_of(symbol.name().unwrap_or_default()).unwrap_or("no crate");
+            *parts.entry(of.to_owned()).or_default() += symbol.size();
+        }
+    }
+    let (mut large, small): (Vec<_>, Vec<_>) = parts
+        .into_iter()
+        .partition(|(_, bytes)| *bytes >= SMALL_PART);
+    large.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    large.push(("others".to_owned(), small.iter().map(|(_, bytes)| bytes).sum()));
+    Ok(large)
+}
+
+/// The first crate in a mangled name: `_ZN<length><crate>...`, where the first part may be an
+/// implementation, `_$LT$<crate>..<path>`.
+fn crate_of(symbol: &str) -> Option<&str> {
+    let rest = symbol.strip_prefix("_ZN")?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (len, rest) = rest.split_at(digits);
+    let mut part = rest.get(..len.parse().ok()?)?;
+    while let Some((_, inner)) = part
+        .trim_start_matches('_')
+        .strip_prefix('$')
+        .and_then(|token| token.split_once('$'))
+    {
+        part = inner;
+    }
+    let end = part.find(['.', '$']).unwrap_or(part.len());
+    Some(&part[..end])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +202,15 @@ mod tests {
         assert!(cfg!(target_env = "musl") || !is_static(&own).expect("an ELF file"));
         assert!(is_static(&program(&[])).expect("an ELF file"));
         assert!(is_static(b"#!/bin/sh").is_err());
+    }
+
+    #[test]
+    fn a_mangled_name_tells_its_crate() {
+        let function = "_ZN14lightship_core4wire11decode_down17h0123456789abcdefE";
+        assert_eq!(crate_of(function), Some("lightship_core"));
+        let of_trait = "_ZN40_$LT$minimq..Error$u20$as$u20$core..fmt$GT$3fmt17h0123456789abcdefE";
+        assert_eq!(crate_of(of_trait), Some("minimq"));
+        assert_eq!(crate_of("memcpy"), None);
     }
 
     #[test]

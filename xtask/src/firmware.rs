@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::report::Step;
-use crate::{device, elf, image, workspace};
+use crate::{device, elf, image, process, workspace};
 
 const HELP: &str = "\
 Builds the programs of a board and says where they are and what they weigh.
@@ -44,6 +44,54 @@ pub(crate) fn check(step: &mut Step, root: &Path) -> Result<()> {
     for board in boards(root)? {
         step.check(&board, build(root, &format!("{BOARDS}/{board}")));
     }
+    let name = format!("{TWICE} built in another folder");
+    step.check(&name, is_the_same_elsewhere(root));
+    Ok(())
+}
+
+/// The board whose firmware is built a second time.
+const TWICE: &str = "riscv-virt";
+
+/// Builds a board's firmware from a copy of the sources, and compares every byte of the images.
+fn is_the_same_elsewhere(root: &Path) -> Result<()> {
+    let elsewhere = root.join("target/elsewhere");
+    copy_sources(root, &elsewhere)?;
+    let folder = format!("{BOARDS}/{TWICE}");
+    let (here, there) = (
+        image::body(root, &folder)?,
+        image::body(&elsewhere, &folder)?,
+    );
+    let differ = here.iter().zip(&there).filter(|(a, b)| a != b).count();
+    println!(
+        "{} bytes here, {} there, {differ} differ",
+        here.len(),
+        there.len()
+    );
+    if here != there {
+        bail!("the same sources give another image in {}", elsewhere.display());
+    }
+    Ok(())
+}
+
+/// Copies what git knows or would know, and leaves what was built there before.
+fn copy_sources(root: &Path, to: &Path) -> Result<()> {
+    let mut query = std::process::Command::new("git");
+    query
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root);
+    for path in process::output(query)?.lines() {
+        let (from, to) = (root.join(path), to.join(path));
+        // What was deleted and not yet committed is still listed.
+        let Ok(bytes) = std::fs::read(&from) else {
+            continue;
+        };
+        if std::fs::read(&to).is_ok_and(|held| held == bytes) {
+            continue;
+        }
+        std::fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
+        std::fs::write(&to, bytes)
+            .with_context(|| format!("`{}` cannot be written", to.display()))?;
+    }
     Ok(())
 }
 
@@ -80,6 +128,8 @@ fn boards(root: &Path) -> Result<Vec<String>> {
     Ok(boards)
 }
 
+/// The host board is one of the root's workspace: it is no firmware.
 fn is_crate(folder: &Path) -> bool {
-    folder.join("Cargo.toml").is_file()
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+    manifest.lines().any(|line| line == "[workspace]")
 }

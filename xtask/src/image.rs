@@ -45,12 +45,8 @@ impl<'a> Wish<'a> {
 
 /// Builds the firmware of `board` and writes its signed image.
 pub(crate) fn make(root: &Path, folder: &str, board: &str, wish: &Wish<'_>) -> Result<()> {
-    let (program, load, kind) = firmware_of(&root.join(folder))?;
-    let programs = device::build(root, folder, &[])?;
-    let path = programs
-        .get(&program)
-        .with_context(|| format!("there is no program `{program}`"))?;
-    let flat = elf::flatten(&std::fs::read(path)?, Some(load))?;
+    let (_, load, kind) = firmware_of(&root.join(folder))?;
+    let body = body(root, folder)?;
     let recipe = Recipe {
         board,
         device_type: wish.device_type,
@@ -61,11 +57,21 @@ pub(crate) fn make(root: &Path, folder: &str, board: &str, wish: &Wish<'_>) -> R
         kind,
     };
     let key = signing_key(wish.key)?;
-    let image = builder::build(&recipe, &flat.body, |message| builder::sign(&key, message))?;
+    let image = builder::build(&recipe, &body, |message| builder::sign(&key, message))?;
     std::fs::write(wish.out, &image)
         .with_context(|| format!("`{}` cannot be written", wish.out))?;
     println!("{} bytes  {}", image.len(), wish.out);
     Ok(())
+}
+
+/// Builds the firmware in `folder` and lays it flat.
+pub(crate) fn body(root: &Path, folder: &str) -> Result<Vec<u8>> {
+    let (program, load, _) = firmware_of(&root.join(folder))?;
+    let programs = device::build(root, folder, &[])?;
+    let path = programs
+        .get(&program)
+        .with_context(|| format!("there is no program `{program}`"))?;
+    Ok(elf::flatten(&std::fs::read(path)?, Some(load))?.body)
 }
 
 /// The program that is the firmware, its first address, and what stands there.
