@@ -110,7 +110,10 @@ pub(crate) fn parts(path: &Path) -> Result<Vec<(String, u64)>> {
         .into_iter()
         .partition(|(_, bytes)| *bytes >= SMALL_PART);
     large.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-    large.push(("others".to_owned(), small.iter().map(|(_, bytes)| bytes).sum()));
+    large.push((
+        "others".to_owned(),
+        small.iter().map(|(_, bytes)| bytes).sum(),
+    ));
     Ok(large)
 }
 

@@ -68,7 +68,10 @@ fn is_the_same_elsewhere(root: &Path) -> Result<()> {
         there.len()
     );
     if here != there {
-        bail!("the same sources give another image in {}", elsewhere.display());
+        bail!(
+            "the same sources give another image in {}",
+            elsewhere.display()
+        );
     }
     Ok(())
 }

@@ -101,7 +101,9 @@ impl Device {
 
     /// The version that was started last.
     pub(crate) fn runs(&self) -> &str {
-        self.boots().next_back().map_or("none", |(version, _)| version)
+        self.boots()
+            .next_back()
+            .map_or("none", |(version, _)| version)
     }
 
     /// Every start was one of this version or of the one before it, and they follow each other.
@@ -118,7 +120,10 @@ impl Device {
                 newest = started;
             }
         }
-        assert!(newest == major || newest + 1 == major, "{newest} of {major}");
+        assert!(
+            newest == major || newest + 1 == major,
+            "{newest} of {major}"
+        );
     }
 
     fn fetches(&self) -> impl Iterator<Item = u64> {
