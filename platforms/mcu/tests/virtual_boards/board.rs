@@ -222,11 +222,6 @@ impl Board {
         fs::write(&self.files.flash, flash).unwrap();
     }
 
-    /// Everything that the flash holds, while the power is off.
-    pub(crate) fn flash(&self) -> Vec<u8> {
-        fs::read(&self.files.flash).unwrap()
-    }
-
     /// Inverts a byte of the slot that the factory filled, while the power is off.
     pub(crate) fn flip_in_first_slot(&self, at: usize) {
         let mut flash = fs::read(&self.files.flash).unwrap();

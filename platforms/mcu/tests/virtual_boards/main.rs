@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+#[allow(dead_code, reason = "the fleet's test uses the rest")]
 mod board;
 mod drivers;
 mod images;
