@@ -51,6 +51,8 @@ struct File {
     transports: Vec<Transport>,
     #[serde(default = "default_prefer_again_s")]
     prefer_again_s: u32,
+    #[serde(default = "default_tunnel_ports")]
+    tunnel_ports: Vec<u16>,
     rotation_days: Option<u16>,
     /// Registries without TLS, as `host:port`.
     #[serde(default)]
@@ -83,6 +85,10 @@ fn default_cgroup_parent() -> Name {
 
 fn default_transports() -> Vec<Transport> {
     vec![Transport::Mqtt, Transport::Https]
+}
+
+fn default_tunnel_ports() -> Vec<u16> {
+    vec![22]
 }
 
 const fn default_prefer_again_s() -> u32 {
@@ -160,6 +166,8 @@ pub struct Config {
     pub transports: Vec<Transport>,
     /// Seconds after which a preferred way to the fleet is tried again while another is used.
     pub prefer_again_s: u32,
+    /// Ports of this device itself that the fleet reaches through a tunnel inside this process, beside those that services publish.
+    pub tunnel_ports: Vec<u16>,
     /// Seconds between rotations of each key.
     pub rotation_period_s: Option<u32>,
     /// Registries without TLS.
@@ -226,6 +234,7 @@ impl Config {
             tunnel: file.tunnel,
             transports: file.transports,
             prefer_again_s: file.prefer_again_s,
+            tunnel_ports: file.tunnel_ports,
             rotation_period_s: file.rotation_days.map(|days| u32::from(days) * 24 * 3600),
             plain_registries: file.plain_registries,
             allowed_binds: file.allowed_binds,

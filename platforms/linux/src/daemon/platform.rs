@@ -10,13 +10,16 @@ use lightship_core::time::Instant;
 use lightship_core::{Credentials, Failure, Note, StepId};
 use lightship_driver::{Happening, Platform, Task};
 use lightship_link::Blobs;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::config;
 use super::desk::Desk;
+use super::journal::Journal;
 use super::records::Records;
+use super::shipping::Flush;
 use super::steps::{self, Job, Tell};
+use super::sweep::Needs;
 use super::way::Way;
 use crate::engine::Engine;
 use crate::store::Files;
@@ -28,13 +31,29 @@ pub struct Linux<E, B> {
     pub(super) engine: Option<Arc<E>>,
     pub(super) blobs: Arc<Mutex<B>>,
     pub(super) way: Way,
+    pub(super) journal: Journal,
+    pub(super) needs: Needs,
+    pub(super) flush: Flush,
+    /// Whether the fleet is reached, as a registered device.
+    pub(super) online: watch::Sender<bool>,
+    /// Whoever looks after components is told that something has happened to one.
+    pub(super) stirred: watch::Sender<()>,
     pub(super) happenings: mpsc::UnboundedReceiver<Happening>,
     pub(super) tell: Tell,
     pub(super) desk: Desk,
-    pub(super) under_way: BTreeMap<StepId, AbortHandle>,
+    /// Steps, and whether each touches images or components.
+    pub(super) under_way: BTreeMap<StepId, (AbortHandle, bool)>,
 }
 
 impl<E: Engine + 'static, B: Blobs + 'static> Linux<E, B> {
+    /// A step has come to its end; whether images or components were touched by it.
+    fn ended(&self, matters: bool, result: Result<(), Failure>) {
+        if matters {
+            self.needs.end(result);
+            self.stirred.send_replace(());
+        }
+    }
+
     fn erase(&self) -> std::io::Result<()> {
         config::erase_provisioning_key(&self.config, &Files::default())
     }
@@ -44,6 +63,13 @@ impl<E: Engine + 'static, B: Blobs + 'static> Platform for Linux<E, B> {
     fn note(&mut self, _: Instant, note: &Note) {
         tracing::info!(?note, "agent");
         self.desk.note(note);
+        self.journal.write(note);
+        self.needs.note(note);
+        match note {
+            Note::Connected => drop(self.online.send_replace(self.way.is_registered())),
+            Note::Disconnected { .. } => drop(self.online.send_replace(false)),
+            _ => {}
+        }
     }
 
     async fn store(&mut self, record: Record, bytes: &[u8]) -> Result<(), Failure> {
@@ -71,15 +97,19 @@ impl<E: Engine + 'static, B: Blobs + 'static> Platform for Linux<E, B> {
     }
 
     fn begin(&mut self, id: StepId, task: Task<'_>) {
+        let matters = self.needs.begin(&task);
         let job = Job::of(&task);
         let (engine, blobs, tell) = (self.engine.clone(), self.blobs.clone(), self.tell.clone());
-        let step = tokio::task::spawn_local(steps::carry_out(engine, blobs, id, job, tell));
-        self.under_way.insert(id, step.abort_handle());
+        let flush = self.flush.clone();
+        let step = steps::carry_out(engine, blobs, id, job, tell, flush);
+        let step = tokio::task::spawn_local(step);
+        self.under_way.insert(id, (step.abort_handle(), matters));
     }
 
     fn cancel(&mut self, id: StepId) {
         if let Some(step) = self.under_way.remove(&id) {
-            step.abort();
+            step.0.abort();
+            self.ended(step.1, Ok(()));
         }
     }
 
@@ -89,8 +119,15 @@ impl<E: Engine + 'static, B: Blobs + 'static> Platform for Linux<E, B> {
             never = self.desk.live() => match never {},
         };
         let happening = happening.expect("the platform holds a sender itself");
-        if let Happening::Done(id, _) | Happening::Probed(id, _) = happening {
-            self.under_way.remove(&id);
+        match happening {
+            Happening::Done(id, result) => {
+                if let Some((_, matters)) = self.under_way.remove(&id) {
+                    self.ended(matters, result);
+                }
+            }
+            Happening::Probed(id, _) => drop(self.under_way.remove(&id)),
+            Happening::Changed(_) => drop(self.stirred.send_replace(())),
+            _ => {}
         }
         happening
     }

@@ -12,19 +12,23 @@ use lightship_core::{Agent, limits};
 use lightship_driver::{Clock, Driver, End, Happening};
 use lightship_https::host;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use super::config::{Config, EngineKind, TunnelKind};
 use super::desk::Desk;
 use super::doors::{Doors, Service};
 use super::features::features;
-use super::links;
+use super::journal::Journal;
 use super::local::Locks;
 use super::platform::Linux;
 use super::records::Records;
+use super::senders::Senders;
+use super::shipping::Shipper;
 use super::steps::Tell;
+use super::sweep::Needs;
 use super::tunnel::Keeper;
 use super::way::{Badge, Readers, Way};
+use super::{inbound, links, metrics, sweep};
 use crate::engine::builtin::{Builtin, Options};
 use crate::engine::pull::{Access, Registries};
 use crate::engine::{Allowances, Engine, Error};
@@ -103,8 +107,31 @@ pub async fn run(config: Config) -> Result<End, RunError> {
     let mut memory = links::Memory::new();
     let mut between = links::Between::new(&mut memory);
     let (link, mut ends, carriers) = links::join(&mut between, fleet(&config)?, &doors);
-    let (inside, _) = carriers.inside;
-    let (direct, _) = carriers.direct;
+    let (inside, inside_logs) = carriers.inside;
+    let (direct, direct_logs) = carriers.direct;
+    let senders = || Senders {
+        inside: inside_logs.clone(),
+        direct: direct_logs.clone(),
+    };
+    let (online, stirred) = (watch::Sender::new(false), watch::Sender::new(()));
+    let needs = Needs::default();
+    let logs = config.data.join("logs");
+    let (shipper, flush) = Shipper::new(
+        senders(),
+        engine.clone(),
+        logs.clone(),
+        online.subscribe(),
+        stirred.subscribe(),
+    );
+    let ship = shipper.run();
+    let measure = metrics::tell(senders(), config.data.clone(), online.subscribe());
+    let sweep = sweep::sweep(engine.clone(), needs.clone(), stirred.subscribe());
+    let inbound = inbound::serve(
+        keeper.opened(),
+        engine.clone(),
+        config.tunnel_ports.clone(),
+        stirred.subscribe(),
+    );
     let badges: [Badge; 2] = [Box::new(inside.badge()), Box::new(direct.badge())];
     let serve = |service| doors.serve(service, keeper.opened());
     let opening = "opening the tunnel's doors";
@@ -116,6 +143,7 @@ pub async fn run(config: Config) -> Result<End, RunError> {
         registries,
         fleet: authority(&config.server),
         badges,
+        registered: false,
     };
     let platform = Linux {
         config: config.path.clone(),
@@ -123,6 +151,11 @@ pub async fn run(config: Config) -> Result<End, RunError> {
         engine,
         blobs: Arc::new(Mutex::new(Readers { inside, direct })),
         way,
+        journal: Journal::open(&logs),
+        needs,
+        flush,
+        online,
+        stirred,
         happenings,
         tell,
         desk,
@@ -138,6 +171,10 @@ pub async fn run(config: Config) -> Result<End, RunError> {
         never = http => match never {},
         never = mqtt => match never {},
         never = time => match never {},
+        never = ship => match never {},
+        never = measure => match never {},
+        never = sweep => match never {},
+        never = inbound => match never {},
     }
 }
 

@@ -11,6 +11,7 @@ use lightship_link::Blobs;
 use tokio::sync::{Mutex, mpsc};
 
 use super::documents;
+use super::shipping::Flush;
 use crate::engine::{Component, Documents, Engine, Error, Instance, Presence, Reason};
 use crate::store::Digest;
 
@@ -81,6 +82,7 @@ pub(super) async fn carry_out<E: Engine, B: Blobs>(
     id: StepId,
     job: Job,
     tell: Tell,
+    flush: Flush,
 ) {
     let Some(engine) = engine else {
         let _ = tell.send(Happening::Done(id, without_engine(&job)));
@@ -92,7 +94,11 @@ pub(super) async fn carry_out<E: Engine, B: Blobs>(
         Job::Start(instance) => engine.start(&instance).await.map_err(failure),
         Job::Confirm(instance) => engine.confirm(&instance).await.map_err(failure),
         Job::Stop(instance) => engine.stop(&instance).await.map_err(failure),
-        Job::Remove(instance) => engine.remove(&instance).await.map_err(failure),
+        Job::Remove(instance) => {
+            // What it printed last says why it goes.
+            flush.now().await;
+            engine.remove(&instance).await.map_err(failure)
+        }
         Job::Impossible => Err(Failure::Unusable),
         Job::TakeInventory => take_inventory(&*engine, &tell).await,
         Job::Probe(instance) => {

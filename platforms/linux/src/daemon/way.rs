@@ -15,16 +15,23 @@ pub(super) struct Way {
     pub(super) fleet: String,
     /// What blobs and logs are fetched and sent with; MQTT shows its credentials itself.
     pub(super) badges: [Badge; 2],
+    /// The credentials prepared last are those of a registered device.
+    pub(super) registered: bool,
 }
 
 /// Says what is shown from now on.
 pub(super) type Badge = Box<dyn Fn(&LinkCredentials)>;
 
 impl Way {
+    pub(super) const fn is_registered(&self) -> bool {
+        self.registered
+    }
+
     pub(super) async fn prepare(&mut self, credentials: &Credentials<'_>) -> Result<(), Failure> {
         let (uuid, api_key, wireguard, tunnel, floor) = match credentials {
             // Registration is what needs no tunnel, and there is none before.
             Credentials::Enrolment { .. } => {
+                self.registered = false;
                 self.keeper.close();
                 return Ok(());
             }
@@ -45,6 +52,7 @@ impl Way {
             uuid: *uuid,
             secret: Secret::Api(**api_key),
         };
+        self.registered = true;
         self.badges.iter().for_each(|badge| badge(&shown));
         match (tunnel, wireguard) {
             (Some(terms), TunnelKey::Inside(secret)) => {

@@ -117,6 +117,11 @@ impl Builtin {
         LogWatch::new(&self.log_folder(id(instance))).doing("watching a log")
     }
 
+    /// Where the output of an instance is kept.
+    pub(crate) fn log_folder_of(&self, instance: &Instance) -> PathBuf {
+        self.log_folder(id(instance))
+    }
+
     fn folder(&self, id: InstanceId) -> PathBuf {
         self.options.run.join(id.to_string())
     }

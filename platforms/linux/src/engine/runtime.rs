@@ -20,6 +20,7 @@ mod walk;
 
 pub use exec::Request as ExecRequest;
 pub use log::{Line, Position, Stream, Watch as LogWatch, read as read_log};
+pub(crate) use log::{Writer as LogWriter, read_at_most as read_log_at_most};
 pub use network::bring_up_loopback;
 pub use shim::main as shim_main;
 pub use state::State;

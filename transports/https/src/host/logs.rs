@@ -14,7 +14,7 @@ use crate::limits::LOG_BYTES;
 use crate::logs::Kind;
 
 /// Sends logs, and what else a device says of itself, to the fleet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Logs {
     config: Arc<Config>,
     access: Arc<Access>,

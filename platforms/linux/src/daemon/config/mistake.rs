@@ -56,6 +56,10 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "a list of \"mqtt\" and \"https\", the preferred first, each once at most",
     ),
     ("prefer_again_s", "a number of seconds from 1 to 86400"),
+    (
+        "tunnel_ports",
+        "a list of at most 16 port numbers from 1 to 65535, such as [22]",
+    ),
     ("rotation_days", "a number of days from 1 to 3650"),
     (
         "plain_registries",
@@ -159,6 +163,9 @@ impl<'a> Source<'a> {
         let local_api = &file.local_api;
         if local_api != "none" && !is_own_address(local_api) {
             return Err(self.wrong("local_api", &format!("is {local_api:?}")));
+        }
+        if file.tunnel_ports.len() > 16 || file.tunnel_ports.contains(&0) {
+            return Err(self.wrong("tunnel_ports", "holds too many or 0"));
         }
         if let Some(days) = file.rotation_days.filter(|days| !(1..=3650).contains(days)) {
             return Err(self.wrong("rotation_days", &format!("is {days}")));

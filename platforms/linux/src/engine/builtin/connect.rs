@@ -1,17 +1,17 @@
 //! Networks of applications: addresses given and taken back, bridges, ports, names.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use lightship_spec::container::{ContainerSpec, NetworkMode};
+use lightship_spec::container::{ContainerSpec, NetworkMode, Protocol};
 
 use super::{Builtin, Error};
 use crate::engine::blocking;
 use crate::engine::error::Doing;
 use crate::engine::runtime::ledger::{Conflict, Ledger};
 use crate::engine::runtime::link::Links;
-use crate::engine::runtime::nftables::{self, Net};
+use crate::engine::runtime::nftables::{self, Forward, Net};
 use crate::engine::runtime::{Bundle, Plan, State, is_alive};
 use crate::store::InstanceId;
 
@@ -96,6 +96,19 @@ impl Builtin {
         keep(run, &ledger)?;
         unbridge(&mut links, &before.nets(base), &ledger.nets(base))?;
         tell_names(run, &ledger, base)
+    }
+
+    /// The TCP ports that are published on all addresses of this device, and who answers there.
+    pub(crate) fn published(&self) -> Result<Vec<(u16, SocketAddr)>, Error> {
+        let forwards = self.read_ledger()?.forwards(self.options.addresses);
+        let open = forwards
+            .into_iter()
+            .filter(|forward| forward.host_ip.is_none() && forward.protocol == Protocol::Tcp);
+        let way = |forward: Forward| {
+            let to = SocketAddr::from((forward.address, forward.port));
+            (forward.host_port, to)
+        };
+        Ok(open.map(way).collect())
     }
 
     fn read_ledger(&self) -> Result<Ledger, Error> {

@@ -53,7 +53,7 @@ pub struct Line {
 
 /// Writes a log.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     folder: PathBuf,
     half: u64,
     number: u64,
@@ -66,7 +66,7 @@ pub(super) struct Writer {
 pub(super) struct Lines(Vec<u8>);
 
 impl Writer {
-    pub(super) fn open(folder: &Path, max_bytes: u64) -> io::Result<Self> {
+    pub(crate) fn open(folder: &Path, max_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let number = numbers(folder)?.last().copied().unwrap_or(1);
         let file = fs::OpenOptions::new()
@@ -83,7 +83,7 @@ impl Writer {
         })
     }
 
-    pub(super) fn write(&mut self, stream: Stream, text: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, stream: Stream, text: &[u8]) -> io::Result<()> {
         let time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| time.as_millis());
@@ -151,6 +151,15 @@ impl Lines {
 ///
 /// A position whose file is gone continues at the oldest line that is kept.
 pub fn read(folder: &Path, from: Position) -> io::Result<(Vec<Line>, Position)> {
+    read_at_most(folder, from, MAX_READ_BYTES)
+}
+
+/// The same, but no more than these bytes at once, which must hold the longest line.
+pub(crate) fn read_at_most(
+    folder: &Path,
+    from: Position,
+    most_bytes: u64,
+) -> io::Result<(Vec<Line>, Position)> {
     let numbers = match numbers(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), from)),
         found => found?,
@@ -166,7 +175,7 @@ pub fn read(folder: &Path, from: Position) -> io::Result<(Vec<Line>, Position)> 
         let mut file = fs::File::open(path(folder, number))?;
         file.seek(SeekFrom::Start(at.offset))?;
         let mut bytes = Vec::new();
-        file.take(MAX_READ_BYTES).read_to_end(&mut bytes)?;
+        file.take(most_bytes).read_to_end(&mut bytes)?;
         // A line without its end is still being written.
         let whole = bytes
             .iter()

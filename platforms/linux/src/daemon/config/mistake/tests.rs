@@ -74,6 +74,7 @@ fn every_key_has_values_that_are_wrong_and_each_is_named_with_its_line_and_what_
             &["\"mqtt\"", "[\"amqp\"]", "[\"mqtt\", \"mqtt\"]"],
         ),
         ("prefer_again_s", &["0", "-1", "90000", "\"600\""]),
+        ("tunnel_ports", &["22", "[0]", "[70000]", "[\"ssh\"]"]),
         ("rotation_days", &["0", "-1", "4000", "\"90\""]),
         (
             "plain_registries",
