@@ -53,6 +53,17 @@ impl Device {
         }
     }
 
+    /// Whether the store holds this document.
+    pub(crate) fn holds(&self, digest: &lightship_core::id::Digest) -> bool {
+        let blobs = fs::read_dir(self.path("data/engine/blobs"))
+            .unwrap()
+            .flatten();
+        let name = digest.to_string();
+        blobs
+            .into_iter()
+            .any(|entry| entry.file_name().to_string_lossy().contains(&name))
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

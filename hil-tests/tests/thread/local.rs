@@ -82,7 +82,7 @@ async fn applications_and_people(program: PathBuf) {
     device.start();
 
     let features = json!({"features": ["local-api", "balena-api"]});
-    let first = shore.push_with("1.0.0", &shell(WITH_API), features).await;
+    let (first, _) = shore.push_with("1.0.0", &shell(WITH_API), features).await;
     until("the first release", &device, async || {
         shore.shows(&first).await
     })

@@ -6,6 +6,7 @@
 
 mod device;
 mod foreign;
+mod kills;
 mod local;
 mod relay;
 mod shore;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use device::Device;
+use serde_json::json;
 use shore::Shore;
 
 /// Longest time for one step of a story, in seconds.
@@ -175,14 +177,14 @@ async fn rotate(program: PathBuf, lines: &str) {
     })
     .await;
     shore.https.cut();
-    shore
-        .command(serde_json::json!({"command": "rotate"}))
-        .await;
+    shore.command(json!({"command": "rotate"})).await;
     for pause_ms in [5, 60, 20, 150, 90] {
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         device.kill();
         device.start();
     }
+    // A command that was heard and not begun when the daemon was killed is not repeated by itself.
+    shore.command(json!({"command": "rotate"})).await;
     for key in ["KeyRotated(Api)", "KeyRotated(WireGuard)"] {
         until(key, &device, async || device.said().contains(key)).await;
     }
@@ -205,4 +207,83 @@ fn keys_are_replaced_on_command_and_kills_in_between_cost_nothing() {
 #[test]
 fn keys_are_replaced_in_the_best_tunnel_that_the_machine_has() {
     tell(async |program| rotate(program, "").await);
+}
+
+#[test]
+fn a_device_tells_how_it_does_and_what_its_services_print_and_is_reached_in_its_tunnel() {
+    tell(async |program| {
+        let shore = Shore::start().await;
+        let mut device = Device::new(program, &shore, "tunnel = \"in-process\"").await;
+        device.start();
+        let old = shore.push_with("1.0.0", &["/bin/busybox", "sleep", "1000"], json!({}));
+        let (first, old_spec) = old.await;
+        until("the first release", &device, async || {
+            shore.shows(&first).await
+        })
+        .await;
+        let script = "echo hello from the web; echo and an error >&2; echo the page > /index.html; exec busybox httpd -f -p 8080 -h /";
+        let network = json!({
+            "mode": {"bridge": {}},
+            "ports": [{"host": 8081, "container": 8080, "protocol": "tcp"}],
+        });
+        let command = ["/bin/busybox", "sh", "-c", script];
+        let (second, new_spec) = shore
+            .push_with("2.0.0", &command, json!({"network": network}))
+            .await;
+        until("the second release", &device, async || {
+            shore.shows(&second).await
+        })
+        .await;
+
+        let printed =
+            |lines: &[String], text: &str| lines.iter().filter(|line| *line == text).count();
+        until("what the service printed", &device, async || {
+            let lines = shore.lines("web").await;
+            printed(&lines, "hello from the web") > 0 && printed(&lines, "and an error") > 0
+        })
+        .await;
+        until("what the daemon noted", &device, async || {
+            let lines = shore.lines("lightshipd").await;
+            lines.iter().any(|line| line.starts_with("Committed"))
+        })
+        .await;
+        until("how the device does", &device, async || {
+            let metrics = shore.device().await.unwrap()["metrics"].clone();
+            metrics["memory_total_bytes"].as_u64() > Some(0) && metrics["kernel"].is_string()
+        })
+        .await;
+        until("the page", &device, async || {
+            shore
+                .reach(8081)
+                .await
+                .is_ok_and(|page| page.contains("the page"))
+        })
+        .await;
+        assert_eq!(shore.reach(8080).await, Err(409), "nobody published it");
+
+        // What the fleet has it is not sent again.
+        device.kill();
+        device.start();
+        until("the connection after a kill", &device, async || {
+            let lines = shore.lines("lightshipd").await;
+            lines.iter().filter(|line| *line == "Registered").count() == 1
+                && lines.iter().filter(|line| *line == "Connected").count() >= 3
+        })
+        .await;
+        let lines = shore.lines("web").await;
+        assert_eq!(printed(&lines, "hello from the web"), 1, "{lines:?}");
+
+        // A last release, so that something is left behind.
+        let last = shore
+            .push("3.0.0", &["/bin/busybox", "sleep", "1001"])
+            .await;
+        until("the last release", &device, async || {
+            shore.shows(&last).await
+        })
+        .await;
+        until("the garbage collection", &device, async || {
+            !device.holds(&old_spec) && !device.holds(&new_spec)
+        })
+        .await;
+    });
 }

@@ -1,5 +1,7 @@
 //! A fleet server, and somebody who holds the offline keys.
 
+use std::fmt::Write as _;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer, SigningKey};
@@ -13,6 +15,7 @@ use lightship_spec::container::ContainerSpec;
 use reqwest::{Certificate, Client, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::relay::Relay;
 
@@ -67,6 +70,7 @@ impl Shore {
         let authority = Certificate::from_pem(server.authority_pem().as_bytes()).unwrap();
         let client = Client::builder()
             .tls_certs_only([authority])
+            .http1_only()
             .build()
             .unwrap();
         let url = server.url();
@@ -182,6 +186,45 @@ impl Shore {
         devices.as_array()?.first().cloned()
     }
 
+    /// The lines that the fleet has of a service.
+    pub(crate) async fn lines(&self, service: &str) -> Vec<String> {
+        let uuid = self.device().await.unwrap()["uuid"].clone();
+        let uuid = uuid.as_str().unwrap();
+        let path =
+            format!("/api/v1/fleets/harbour/devices/{uuid}/logs?service={service}&limit=1000");
+        let lines = self.ask(Method::GET, &path, Value::Null).await;
+        let lines = lines.as_array().unwrap().iter();
+        lines
+            .map(|line| line["line"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// What answers a GET at a port of the device, through its tunnel; what the server says where nothing does.
+    pub(crate) async fn reach(&self, port: u16) -> Result<String, u16> {
+        let uuid = self.device().await.unwrap()["uuid"].clone();
+        let path = format!(
+            "{}/api/v1/fleets/harbour/devices/{}/tunnel/{port}",
+            self.url,
+            uuid.as_str().unwrap()
+        );
+        let request = self.client.get(path).bearer_auth(&self.token);
+        let request = request
+            .header("connection", "upgrade")
+            .header("upgrade", "lightship-tunnel")
+            .version(reqwest::Version::HTTP_11);
+        let answer = request.send().await.unwrap();
+        if answer.status() != 101 {
+            return Err(answer.status().as_u16());
+        }
+        let mut stream = answer.upgrade().await.unwrap();
+        let asked = b"GET / HTTP/1.0\r\n\r\n";
+        stream.write_all(asked).await.unwrap();
+        let mut text = Vec::new();
+        // A peer that resets the connection after its answer has answered.
+        let _ = stream.read_to_end(&mut text).await;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// Whether the device is registered and connected.
     pub(crate) async fn is_online(&self) -> bool {
         let device = self.device().await.unwrap_or_default();
@@ -224,6 +267,18 @@ impl Shore {
         layer
             .append_path_with_name("/bin/busybox", "bin/busybox")
             .unwrap();
+        // Enough for a pull to take a moment, and a checksum to tell whether all of it is there.
+        let mut text = String::new();
+        for number in 0..400_000_u64 {
+            let _ = writeln!(text, "{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        }
+        let sum = format!("{}  /data\n", Digest::of(text.as_bytes()));
+        for (name, bytes) in [("data", text.as_bytes()), ("sum", sum.as_bytes())] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            layer.append_data(&mut header, name, bytes).unwrap();
+        }
         let layer = layer.into_inner().unwrap();
         let layer_digest = self.upload(&layer).await;
         let architecture = match std::env::consts::ARCH {
@@ -256,11 +311,16 @@ impl Shore {
 
     /// Pushes a release of one container that runs this command, signed by the publisher.
     pub(crate) async fn push(&self, version: &str, command: &[&str]) -> Digest {
-        self.push_with(version, command, json!({})).await
+        self.push_with(version, command, json!({})).await.0
     }
 
-    /// The same with more in the container's spec.
-    pub(crate) async fn push_with(&self, version: &str, command: &[&str], more: Value) -> Digest {
+    /// The same with more in the container's spec; the release, and that spec.
+    pub(crate) async fn push_with(
+        &self,
+        version: &str,
+        command: &[&str],
+        more: Value,
+    ) -> (Digest, Digest) {
         let artifact = self.image().await;
         let host = self.https.address;
         let mut spec = json!({
@@ -303,6 +363,6 @@ impl Shore {
         let path = "/api/v1/fleets/harbour/releases";
         self.ask(Method::POST, path, json!({"documents": [document]}))
             .await;
-        Digest::of(&payload[..len])
+        (Digest::of(&payload[..len]), Digest::of(&spec))
     }
 }
