@@ -42,7 +42,8 @@ async fn story(program: PathBuf) {
     eprintln!("{kills} kills, LIGHTSHIP_SEED={seed}");
     let mut chance = Chance(seed.max(1));
     let shore = Shore::start().await;
-    let lines = "tunnel = \"in-process\"\nprefer_again_s = 2";
+    // Over HTTP: the server's broker may forget the subscriptions of a device that comes back while its last connection still stands there.
+    let lines = "tunnel = \"in-process\"\ntransports = [\"https\"]\nprefer_again_s = 2";
     let mut device = Device::new(program, &shore, lines).await;
     device.start();
     let mut committed: Option<(Digest, u32)> = None;

@@ -106,7 +106,9 @@ pub(super) fn join<'a>(
     let inside_port = take(place(Transport::Https));
     let direct_port = take(Some(direct));
     let (_, asked) = between.exchange.split();
-    let broker = mqtt::Config::on_socket(&doors.path(Service::Mqtt));
+    let mut broker = mqtt::Config::on_socket(&doors.path(Service::Mqtt));
+    // The fleet keeps the target retained and says all commands again to a device that connects.
+    broker.clean_start = true;
     let inside = fleet.inside.through(&doors.path(Service::Http));
     let (inside, inside_reader, inside_logs) = host::parts(inside, inside_port);
     let (direct, direct_reader, direct_logs) = host::parts(fleet.direct, direct_port);

@@ -36,6 +36,9 @@ pub struct Config {
     socket: Option<PathBuf>,
     /// Seconds between signs of life; [`keep_alive_s`] finds them for a budget. Below 5, 5 is used.
     pub keep_alive_s: u16,
+    /// Whether each connection begins a session of its own: for a fleet that says everything again to a device that connects.
+    /// Then nothing depends on what the broker kept of a connection that a loss of power has ended.
+    pub clean_start: bool,
     /// How long the broker may take to answer anything.
     pub timeout: Duration,
 }
@@ -63,6 +66,7 @@ impl Config {
             tls: None,
             socket: None,
             keep_alive_s: keep_alive_s(BUDGET, TUNNEL_OVERHEAD),
+            clean_start: false,
             timeout: TIMEOUT,
         }
     }
@@ -118,7 +122,7 @@ impl Config {
             )
             .set_keep_alive(Duration::from_secs(self.keep_alive_s.max(5).into()))
             .set_connection_timeout(self.timeout.as_secs().max(1))
-            .set_clean_start(false)
+            .set_clean_start(self.clean_start)
             .set_manual_acks(true)
             .set_outgoing_inflight_upper_limit(REQUESTS)
             .set_connect_properties(properties());
