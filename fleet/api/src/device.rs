@@ -36,6 +36,9 @@ pub struct Device {
     pub counter: u64,
     /// Whether it is connected now.
     pub online: bool,
+    /// What carries its messages while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
     /// When it was last heard of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_at: Option<Timestamp>,
@@ -132,6 +135,16 @@ impl Metrics {
             agent: newer.agent.or(self.agent),
         }
     }
+}
+
+/// What carries a device's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// A connection that is held open.
+    Mqtt,
+    /// Requests, of which one waits for news.
+    Https,
 }
 
 /// A device to be entered before it registers.

@@ -255,7 +255,7 @@ async fn what_a_device_says_of_itself_is_shown() {
         name              crane
         fleet             harbour
         type              pi
-        connected         yes
+        connected         over HTTPS
         last seen         TIME
         architecture      arm64
         system            Debian 12

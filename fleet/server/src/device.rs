@@ -334,6 +334,7 @@ pub(crate) fn fresh(uuid: String, fleet: Name, name: String, device_type: Name) 
         state: None,
         counter: 0,
         online: false,
+        transport: None,
         last_seen_at: None,
         last_handshake_at: None,
         api_key_changed_at: None,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use lightship_api::Name;
+use lightship_api::{Name, Transport};
 use lightship_core::id::Uuid;
 use tokio::sync::watch;
 
@@ -209,10 +209,18 @@ impl Known {
 
     /// Whether the device is connected, or was heard of a moment ago.
     pub(crate) fn is_online(&self) -> bool {
+        self.transport().is_some()
+    }
+
+    /// What carries the device's messages, if it is connected or was heard of a moment ago.
+    pub(crate) fn transport(&self) -> Option<Transport> {
+        if self.links.load(Ordering::Relaxed) > 0 {
+            return Some(Transport::Mqtt);
+        }
         let recent = self
             .last_seen_ms()
             .is_some_and(|at| clock::now_ms() - at < ONLINE_MS);
-        self.links.load(Ordering::Relaxed) > 0 || recent
+        recent.then_some(Transport::Https)
     }
 }
 

@@ -57,6 +57,7 @@ fn device(row: &AnyRow) -> Result<Device, Error> {
         state: report.as_ref().map(|report| state(report).to_owned()),
         counter: count(row, "counter")?,
         online: false,
+        transport: None,
         last_seen_at: maybe_time(row, "last_seen_at")?,
         last_handshake_at: maybe_time(row, "last_handshake_at")?,
         api_key_changed_at: maybe_time(row, "api_key_changed_at")?,

@@ -300,7 +300,8 @@ fn live(app: &App, device: &mut Device) {
     else {
         return;
     };
-    device.online = known.is_online();
+    device.transport = known.transport();
+    device.online = device.transport.is_some();
     let seen = known
         .last_seen_ms()
         .map(lightship_api::Timestamp::from_millis);

@@ -1,6 +1,6 @@
 //! Devices as people read them.
 
-use lightship_api::{Device, Metrics};
+use lightship_api::{Device, Metrics, Transport};
 
 use crate::output::{or_dash, sheet, table};
 
@@ -38,7 +38,13 @@ pub(super) fn describe(device: &Device) -> String {
         ("tags", tags.join(" ")),
         (
             "connected",
-            if device.online { "yes" } else { "no" }.to_owned(),
+            match (device.online, device.transport) {
+                (false, _) => "no",
+                (true, None) => "yes",
+                (true, Some(Transport::Mqtt)) => "over MQTT",
+                (true, Some(Transport::Https)) => "over HTTPS",
+            }
+            .to_owned(),
         ),
         ("told to run", text(release(device.target))),
         ("pinned to", text(release(device.pinned))),
