@@ -56,16 +56,21 @@ impl Cgroup {
     }
 
     /// Makes the groups and sets the limits; returns what could not be set.
+    ///
+    /// Where the daemon may make no groups, as in a user namespace that none were delegated to, the container runs without limits.
     pub(crate) fn make(
-        &self,
+        &mut self,
         spec: &ContainerSpec,
         own_devices: &[String],
     ) -> io::Result<Vec<String>> {
-        if self.unified {
-            enable_controllers(&self.parent)?;
-        }
-        for folder in &self.folders {
-            fs::create_dir_all(folder)?;
+        match self.make_folders() {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.folders.clear();
+                return Ok(vec![format!(
+                    "no limits are kept, and devices are not filtered: {error}"
+                )]);
+            }
+            made => made?,
         }
         let mut warnings = Vec::new();
         for (controller, file, value) in settings(&spec.limits, self.unified) {
@@ -95,8 +100,18 @@ impl Cgroup {
         Ok(warnings)
     }
 
-    /// Moves the calling process in.
+    fn make_folders(&self) -> io::Result<()> {
+        if self.unified {
+            enable_controllers(&self.parent)?;
+        }
+        self.folders.iter().try_for_each(fs::create_dir_all)
+    }
+
+    /// Moves the calling process in. A container that was started without groups has none to join.
     pub(crate) fn join(&self) -> io::Result<()> {
+        if !self.folders.iter().any(|folder| folder.exists()) {
+            return Ok(());
+        }
         self.folders
             .iter()
             .try_for_each(|folder| fs::write(folder.join("cgroup.procs"), "0"))

@@ -111,7 +111,10 @@ pub(super) fn become_user(
         .map(|group| rustix::process::Gid::from_raw(*group))
         .collect();
     rustix::thread::set_keep_capabilities(true).context(what)?;
-    rustix::thread::set_thread_groups(&groups).context(what)?;
+    match rustix::thread::set_thread_groups(&groups) {
+        Err(rustix::io::Errno::PERM) if keeps_groups() => {}
+        set => set.context(what)?,
+    }
     let gid = rustix::process::Gid::from_raw(user.gid);
     rustix::thread::set_thread_res_gid(gid, gid, gid).context(what)?;
     let uid = rustix::process::Uid::from_raw(user.uid);
@@ -131,6 +134,11 @@ pub(super) fn become_user(
         inheritable: rustix::thread::CapabilitySet::empty(),
     };
     rustix::thread::set_capabilities(None, sets).context(what)
+}
+
+/// Whether this user namespace was made by somebody who may not change groups (user_namespaces(7)): then nobody in it can.
+fn keeps_groups() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|said| said.starts_with(b"deny"))
 }
 
 pub(super) fn working_folder(path: &str) -> Result<(), Failure> {

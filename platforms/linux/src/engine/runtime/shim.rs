@@ -114,7 +114,7 @@ impl Shim {
         // Losing it loses the container; where that is allowed, the kernel takes others first.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
         network::enter(&bundle.network).map_err(told("connecting"))?;
-        let cgroup = Cgroup::of(&bundle.cgroup_parent, &bundle.id);
+        let mut cgroup = Cgroup::of(&bundle.cgroup_parent, &bundle.id);
         let devices = spawn::device_rules(&bundle).map_err(told("looking at devices"))?;
         let warnings = cgroup
             .make(&bundle.spec, &devices)

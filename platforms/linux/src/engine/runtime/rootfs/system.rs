@@ -106,9 +106,14 @@ fn control_groups(root: &Path, writable: bool) {
 fn terminals(root: &Path) -> Result<(), Failure> {
     let inside = find(root, "/dev/pts", Make::Folder)?;
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-    let options = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
-    mount("devpts", inside.path(), "devpts", flags, options)
-        .context(|| "mounting /dev/pts".to_owned())
+    let of_group = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
+    let plain = c"newinstance,ptmxmode=0666,mode=0620";
+    let mounted = match mount("devpts", inside.path(), "devpts", flags, of_group) {
+        // In a user namespace that has no such group, terminals belong to whoever opens them.
+        Err(rustix::io::Errno::INVAL) => mount("devpts", inside.path(), "devpts", flags, plain),
+        mounted => mounted,
+    };
+    mounted.context(|| "mounting /dev/pts".to_owned())
 }
 
 fn devices(bundle: &Bundle, root: &Path) -> Result<(), Failure> {
