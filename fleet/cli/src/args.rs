@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{command, keys, push};
+use crate::{command, demo, keys, push};
 
 /// Gets your code onto every device of a fleet.
 #[derive(Debug, Parser)]
@@ -107,4 +107,19 @@ pub(crate) enum Command {
     },
     /// Run the fleet server in this process.
     Serve(command::serve::Serve),
+    /// Show the whole system on this machine: a server, a Linux device, a microcontroller.
+    Demo(demo::Demo),
+    /// The demo's Linux device, in namespaces of its own.
+    #[command(hide = true)]
+    DemoDevice(demo::Inside),
+    /// The daemon of the demo's Linux device.
+    #[command(hide = true)]
+    DemoDaemon {
+        /// Its configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// The demo's microcontroller.
+    #[command(hide = true)]
+    DemoBoard(demo::Board),
 }

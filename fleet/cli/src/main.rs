@@ -4,6 +4,7 @@
 mod args;
 mod client;
 mod command;
+mod demo;
 mod failure;
 mod keys;
 mod output;
@@ -20,7 +21,19 @@ use crate::output::Output;
 use crate::place::Place;
 
 fn main() -> ExitCode {
+    // Behind each container of the demo stands a process of this program.
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("shim", rest)) = words
+        .split_first()
+        .map(|(word, rest)| (word.as_str(), rest))
+    {
+        return lightshipd::engine::runtime::shim_main(rest);
+    }
+    demo::end_with_the_demo();
     let arguments = Arguments::parse();
+    if let Command::DemoBoard(board) = &arguments.command {
+        return demo::run_board(board);
+    }
     let output = Output::new(arguments.global.json);
     match run(arguments, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,6 +45,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
+    match &arguments.command {
+        Command::DemoDevice(inside) => return demo::run_inside(inside),
+        Command::DemoDaemon { config } => return demo::run_daemon(config),
+        _ => {}
+    }
     // Two TLS libraries can be linked by what others depend on; this one is meant.
     let installed = rustls::crypto::ring::default_provider().install_default();
     installed.map_err(|_| Failure::new(Code::Failed, "TLS could not be set up"))?;
@@ -58,5 +76,9 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
             Ok(())
         }
         Command::Serve(serve) => command::serve::run(serve, output).await,
+        Command::Demo(demo) => demo::run(demo, output).await,
+        Command::DemoDevice(_) | Command::DemoDaemon { .. } | Command::DemoBoard(_) => {
+            unreachable!("they have returned before there was a runtime")
+        }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) async fn run(serve: Serve, output: &Output) -> Result<(), Failure> {
 }
 
 /// Ctrl-C, or a service manager's SIGTERM.
-async fn asked_to_stop() -> std::io::Result<()> {
+pub(crate) async fn asked_to_stop() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -69,7 +69,7 @@ async fn asked_to_stop() -> std::io::Result<()> {
 }
 
 /// `RUST_LOG` says how much is logged; standard error says it.
-fn log() {
+pub(crate) fn log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
