@@ -126,7 +126,9 @@ impl<E: Engine + 'static, B: Blobs + 'static> Platform for Linux<E, B> {
                 }
             }
             Happening::Probed(id, _) => drop(self.under_way.remove(&id)),
-            Happening::Changed(_) => drop(self.stirred.send_replace(())),
+            Happening::Changed(_) => {
+                self.stirred.send_replace(());
+            }
             _ => {}
         }
         happening
