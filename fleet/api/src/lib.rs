@@ -17,9 +17,7 @@ mod user;
 mod variable;
 
 pub use change::{Change, Changes, Event};
-pub use device::{
-    Command, Device, DevicePatch, Locks, Metrics, Move, NewDevice, Pin, Transport,
-};
+pub use device::{Command, Device, DevicePatch, Locks, Metrics, Move, NewDevice, Pin, Transport};
 pub use fleet::{
     Fleet, FleetPatch, FleetRotation, Member, NewFleet, NewMember, Policy, RotationPlanned,
 };
