@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::Metadata;
 
 use crate::deb::{File, Package};
-use crate::report::{Report, Step};
+use crate::report::Report;
 use crate::{elf, packages, process, setup, workspace};
 
 const HELP: &str = "\
@@ -28,8 +28,6 @@ struct Architecture {
     linker: &'static str,
     /// What the compiler is told more than the target's own.
     flags: &'static str,
-    /// Whether boards have it, and developers' machines do not.
-    is_a_boards: bool,
 }
 
 const ARCHITECTURES: &[Architecture] = &[
@@ -40,7 +38,6 @@ const ARCHITECTURES: &[Architecture] = &[
         // musl-gcc itself names an interpreter even in a static program.
         linker: "cc",
         flags: "",
-        is_a_boards: false,
     },
     Architecture {
         name: "arm64",
@@ -48,7 +45,6 @@ const ARCHITECTURES: &[Architecture] = &[
         compiler: "aarch64-linux-gnu-gcc",
         linker: "aarch64-linux-gnu-gcc",
         flags: "-Clink-self-contained=yes",
-        is_a_boards: true,
     },
     // There is no musl for this one in Debian; static glibc does, as names are resolved in the program.
     Architecture {
@@ -57,7 +53,6 @@ const ARCHITECTURES: &[Architecture] = &[
         compiler: "arm-linux-gnueabihf-gcc",
         linker: "arm-linux-gnueabihf-gcc",
         flags: "-Ctarget-feature=+crt-static",
-        is_a_boards: true,
     },
 ];
 
@@ -186,29 +181,13 @@ fn ship(root: &Path, metadata: &Metadata, on: &Architecture, product: &Product) 
     )
 }
 
-/// Builds the daemon for the processors of boards, quickly and large: tests run it in an emulator.
-pub(crate) fn for_tests(step: &mut Step, root: &Path) -> Result<()> {
-    let boards: Vec<_> = ARCHITECTURES.iter().filter(|on| on.is_a_boards).collect();
-    let targets: Vec<_> = boards.iter().map(|on| on.target).collect();
-    setup::targets(step, root, &targets)?;
-    setup::packages(step, packages::FOR_DIST)?;
-    for on in boards {
-        if !process::is_installed(on.compiler) {
-            step.skip(format!("{}: {} is not installed", on.name, on.compiler));
-            continue;
-        }
-        step.run(command(root, on, DAEMON, "dev"))?;
-    }
-    Ok(())
-}
-
 fn build(root: &Path, metadata: &Metadata, on: &Architecture, program: Program) -> Result<PathBuf> {
     ensure!(
         process::is_installed(on.compiler),
         "{} is not installed",
         on.compiler
     );
-    process::stream(command(root, on, program, "dist"), |_| ())?;
+    process::stream(command(root, on, program), |_| ())?;
     let built = metadata
         .target_directory
         .join(on.target)
@@ -217,9 +196,9 @@ fn build(root: &Path, metadata: &Metadata, on: &Architecture, program: Program) 
     Ok(built.into_std_path_buf())
 }
 
-fn command(root: &Path, on: &Architecture, program: Program, profile: &str) -> Command {
+fn command(root: &Path, on: &Architecture, program: Program) -> Command {
     let upper = on.target.replace('-', "_").to_uppercase();
-    let mut command = process::cargo(root, ["build", "--locked", "--profile", profile]);
+    let mut command = process::cargo(root, ["build", "--locked", "--profile", "dist"]);
     command
         .args([
             "--package",

@@ -50,10 +50,6 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         "the kernel's WireGuard, inside that machine",
     ),
     package("cpio", "that machine's file system"),
-    package(
-        "qemu-user-static",
-        "the processors of boards, for `lightshipd` as it runs there",
-    ),
     package("wireguard-go", "a WireGuard peer that others wrote"),
     package("wireguard-tools", "`wg`, to look at tunnels from outside"),
 ];

@@ -5,7 +5,6 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod device;
-mod foreign;
 mod kills;
 mod local;
 mod relay;

@@ -231,15 +231,6 @@ impl Shore {
         device["online"].as_bool() == Some(true) && !device["registered_at"].is_null()
     }
 
-    /// The devices that are registered.
-    pub(crate) async fn devices(&self) -> Vec<String> {
-        let path = "/api/v1/fleets/harbour/devices";
-        let devices = self.ask(Method::GET, path, Value::Null).await;
-        let devices = devices.as_array().unwrap().iter();
-        let uuids = devices.map(|device| device["uuid"].as_str().unwrap().to_owned());
-        uuids.collect()
-    }
-
     /// The device's state in its latest report.
     pub(crate) async fn state(&self) -> String {
         let device = self.device().await.unwrap_or_default();
