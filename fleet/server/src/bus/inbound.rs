@@ -61,7 +61,10 @@ pub(super) async fn heard(
                 answer(app, known, &request, correlation).await;
             }
         }
-        // Presence is known from the connection itself; anything else was refused before.
+        // That it is here is known from the connection itself. But it says so after it has subscribed,
+        // and what was sent before that a session that is new has not got.
+        Some("presence") if payload == [1] => app.outbox.greet(known.uuid, false),
+        // Anything else was refused before.
         Some(_) | None => {}
     }
 }
