@@ -1,10 +1,13 @@
 //! A board of the fleet: its machine, and everything that it said.
 
 use crate::board::{Board, Kind, Machine};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest time for one step of a story: a loaded machine runs QEMU slowly.
 const PATIENCE: Duration = Duration::from_secs(150);
+/// An emulated board takes a whole core: one at a time, or each is too slow for the others' patience.
+static TURN: Mutex<()> = Mutex::new(());
 /// Bytes that are asked for at once.
 pub(crate) const CHUNK: u64 = 2048;
 
@@ -12,6 +15,7 @@ pub(crate) struct Device {
     board: Board,
     machine: Option<Machine>,
     said: Vec<String>,
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// Looks until it is so.
@@ -38,11 +42,13 @@ pub(crate) async fn until(
 impl Device {
     /// A board as it comes from the factory, unless what it needs is missing.
     pub(crate) fn new(kind: &'static Kind) -> Option<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let board = Board::new(kind, "firmware")?;
         Some(Self {
             board,
             machine: None,
             said: Vec::new(),
+            _turn: turn,
         })
     }
 
