@@ -16,11 +16,21 @@ const CUT: &str = "LIGHTSHIP_CUT_FROM_PATHS";
 
 /// Has cargo call the compiler through this program.
 pub(crate) fn wrap(cargo: &mut Command, root: &Path) -> Result<()> {
-    let own = std::env::current_exe().context("this program cannot say where it is")?;
+    let own = own_program()?;
     let folders = [root.to_owned(), cargo_home()?, sysroot(root)?];
     let joined = std::env::join_paths(folders).context("a folder has `:` in its name")?;
     cargo.env("RUSTC_WRAPPER", own).env(CUT, joined);
     Ok(())
+}
+
+/// Where this program can be started from, although `cargo test` may have put another in its place.
+fn own_program() -> Result<PathBuf> {
+    let path = std::env::current_exe().context("this program cannot say where it is")?;
+    if path.is_file() {
+        return Ok(path);
+    }
+    // Linux keeps what runs, and says "(deleted)" behind a path that is no longer its own.
+    Ok(format!("/proc/{}/exe", std::process::id()).into())
 }
 
 fn cargo_home() -> Result<PathBuf> {
