@@ -86,8 +86,8 @@ fn decode<'a, T: serde::Deserialize<'a>>(text: &'a [u8]) -> Result<T, Rejection>
     }
 }
 
-/// Whether objects and lists are nested deeper than [`JSON_DEPTH`]; brackets inside strings do not count.
-fn is_too_deep(text: &[u8]) -> bool {
+/// Whether objects and lists are nested deeper than [`JSON_DEPTH`], which would cost stack before it is found to be no message; brackets inside strings do not count.
+pub fn is_too_deep(text: &[u8]) -> bool {
     let (mut depth, mut in_string, mut is_escaped) = (0usize, false, false);
     for byte in text {
         match byte {

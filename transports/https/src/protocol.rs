@@ -3,12 +3,12 @@
 use core::fmt::Write;
 
 use heapless::String;
-use lightship_core::wire::{Refused, Rejection};
+use lightship_core::wire::{Refused, json};
 use lightship_link::limits::RETRY_AFTER_S;
 use lightship_link::{Credentials, Failure, Known, Secret, Unreachable};
 use serde::Deserialize;
 
-use crate::limits::{JSON_DEPTH, PROBLEM_BYTES, TAG_BYTES};
+use crate::limits::{PROBLEM_BYTES, TAG_BYTES};
 
 mod date;
 
@@ -153,38 +153,11 @@ pub(crate) fn refused(body: &[u8]) -> Option<Refused> {
     struct Problem {
         refused: Refused,
     }
-    if body.len() > PROBLEM_BYTES || is_deep(body) {
+    if body.len() > PROBLEM_BYTES || json::is_too_deep(body) {
         return None;
     }
     let problem = serde_json_core::from_slice::<Problem>(body);
     problem.ok().map(|(problem, _)| problem.refused)
-}
-
-/// Refuses text whose nesting would cost stack before it is found to be no message.
-pub(crate) fn check_depth(text: &[u8]) -> Result<(), Rejection> {
-    if is_deep(text) {
-        Err(Rejection::Undecodable)
-    } else {
-        Ok(())
-    }
-}
-
-fn is_deep(text: &[u8]) -> bool {
-    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
-    for &c in text {
-        match c {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'[' | b'{' if !quoted => depth += 1,
-            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > JSON_DEPTH {
-            return true;
-        }
-    }
-    false
 }
 
 #[cfg(test)]

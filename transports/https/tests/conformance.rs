@@ -6,11 +6,12 @@ mod fleet;
 
 use fleet::Fleet;
 use fleet::device::{Link, device};
+use fleet::microcontroller;
 use fleet::tls::acceptor;
 use lightship_core::wire::json;
 use lightship_https::host::{Config, Reader};
 use lightship_link::suite::certificate::Authority;
-use lightship_link::suite::{Rig, Subject};
+use lightship_link::suite::{Rig, Subject, Way};
 
 fn rubbish() -> Vec<Vec<u8>> {
     let nested = format!("{{\"command\":{{\"id\":1,\"x\":{}", "[".repeat(5000));
@@ -31,101 +32,68 @@ fn rubbish() -> Vec<Vec<u8>> {
     all
 }
 
-mod plain {
-    use super::*;
+/// Makes a module with the suite for one way to start; without `CUTS` a conversation is cut at each of its bytes.
+macro_rules! suite_of {
+    ($name:ident, $link:ty, $blobs:ty, $start:expr $(, cuts: $cuts:expr)?) => {
+        mod $name {
+            use super::*;
 
-    struct Plain;
+            struct Tested;
 
-    impl Subject for Plain {
-        type Link = Link;
-        type Blobs = Reader;
-        type Far = Fleet;
+            impl Subject for Tested {
+                type Link = $link;
+                type Blobs = $blobs;
+                type Far = Fleet;
 
-        async fn start() -> Option<Rig<Self>> {
-            let (far, server) = Fleet::start(None).await;
-            let (way, address) = fleet::way(server).await;
-            let config = Config::new(&format!("http://{address}"), b"").unwrap();
-            let (link, blobs, _) = device(config);
-            Some(Rig {
-                link,
-                blobs,
-                far,
-                way,
-            })
+                $(const CUTS: u64 = $cuts;)?
+
+                async fn start() -> Option<Rig<Self>> {
+                    let (link, blobs, far, way) = $start.await;
+                    Some(Rig { link, blobs, far, way })
+                }
+
+                fn rubbish() -> Vec<Vec<u8>> {
+                    super::rubbish()
+                }
+            }
+
+            lightship_link::conformance!(Tested);
         }
-
-        fn rubbish() -> Vec<Vec<u8>> {
-            super::rubbish()
-        }
-    }
-
-    lightship_link::conformance!(Plain);
+    };
 }
 
-mod tls {
-    use super::*;
+suite_of!(plain, Link, Reader, over_plain_http());
+suite_of!(tls, Link, Reader, over_tls(), cuts: 400);
+suite_of!(
+    device,
+    microcontroller::Link,
+    microcontroller::Blobs,
+    of_a_microcontroller()
+);
 
-    struct Tls;
-
-    impl Subject for Tls {
-        type Link = Link;
-        type Blobs = Reader;
-        type Far = Fleet;
-
-        const CUTS: u64 = 60;
-
-        async fn start() -> Option<Rig<Self>> {
-            let authority = Authority::new();
-            let identity = authority.issue("localhost", 2100);
-            let acceptor = acceptor(&identity, &[b"h2", b"http/1.1"]);
-            let (far, server) = Fleet::start(Some(acceptor)).await;
-            let (way, address) = fleet::way(server).await;
-            let url = format!("https://localhost:{}", address.port());
-            let config = Config::new(&url, authority.pem().as_bytes()).unwrap();
-            let (link, blobs, _) = device(config);
-            Some(Rig {
-                link,
-                blobs,
-                far,
-                way,
-            })
-        }
-
-        fn rubbish() -> Vec<Vec<u8>> {
-            super::rubbish()
-        }
-    }
-
-    lightship_link::conformance!(Tls);
+async fn over_plain_http() -> (Link, Reader, Fleet, Way) {
+    let (far, server) = Fleet::start(None).await;
+    let (way, address) = fleet::way(server).await;
+    let config = Config::new(&format!("http://{address}"), b"").unwrap();
+    let (link, blobs, _) = device(config);
+    (link, blobs, far, way)
 }
 
-mod device {
-    use super::*;
-    use fleet::microcontroller::{Blobs, Link, microcontroller};
+async fn over_tls() -> (Link, Reader, Fleet, Way) {
+    let authority = Authority::new();
+    let identity = authority.issue("localhost", 2100);
+    let acceptor = acceptor(&identity, &[b"h2", b"http/1.1"]);
+    let (far, server) = Fleet::start(Some(acceptor)).await;
+    let (way, address) = fleet::way(server).await;
+    let url = format!("https://localhost:{}", address.port());
+    let config = Config::new(&url, authority.pem().as_bytes()).unwrap();
+    let (link, blobs, _) = device(config);
+    (link, blobs, far, way)
+}
 
-    struct Device;
-
-    impl Subject for Device {
-        type Link = Link;
-        type Blobs = Blobs;
-        type Far = Fleet;
-
-        async fn start() -> Option<Rig<Self>> {
-            let (far, server) = Fleet::start(None).await;
-            let (way, address) = fleet::way(server).await;
-            let (link, blobs, _) = microcontroller(address);
-            Some(Rig {
-                link,
-                blobs,
-                far,
-                way,
-            })
-        }
-
-        fn rubbish() -> Vec<Vec<u8>> {
-            super::rubbish()
-        }
-    }
-
-    lightship_link::conformance!(Device);
+async fn of_a_microcontroller() -> (microcontroller::Link, microcontroller::Blobs, Fleet, Way) {
+    let (far, server) = Fleet::start(None).await;
+    let (way, address) = fleet::way(server).await;
+    let (link, blobs, _) = microcontroller::microcontroller(address);
+    (link, blobs, far, way)
 }

@@ -1,4 +1,4 @@
-//! The suite of lightship-link, through mosquitto, with and without TLS.
+//! The suite of lightship-link, through mosquitto: a host with and without TLS, and a microcontroller.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
@@ -7,7 +7,7 @@ mod device;
 
 use broker::Broker;
 use broker::fleet::Fleet;
-use device::{Blobs, Link, device};
+use device::{Blobs, Link, device, microcontroller};
 use lightship_core::limits::MESSAGE_BYTES;
 use lightship_link::suite::certificate::Authority;
 use lightship_link::suite::{Rig, Subject, Way};
@@ -31,67 +31,62 @@ fn rubbish() -> Vec<Vec<u8>> {
     ]
 }
 
-mod plain {
-    use super::*;
+/// Makes a module with the suite for one way to start; without `CUTS` a conversation is cut at each of its bytes.
+macro_rules! suite_of {
+    ($name:ident, $start:expr $(, cuts: $cuts:expr)?) => {
+        mod $name {
+            use super::*;
 
-    struct Plain;
+            struct Tested;
 
-    impl Subject for Plain {
-        type Link = Link;
-        type Blobs = Blobs;
-        type Far = Fleet;
+            impl Subject for Tested {
+                type Link = Link;
+                type Blobs = Blobs;
+                type Far = Fleet;
 
-        async fn start() -> Option<Rig<Self>> {
-            let far = Fleet::start(Broker::start("").await?).await;
-            let (way, address) = Way::tcp(far.broker.address).await.unwrap();
-            let (link, blobs) = device(Config::new("127.0.0.1", address.port()));
-            Some(Rig {
-                link,
-                blobs,
-                far,
-                way,
-            })
+                $(const CUTS: u64 = $cuts;)?
+
+                async fn start() -> Option<Rig<Self>> {
+                    let (link, blobs, far, way) = $start.await?;
+                    Some(Rig { link, blobs, far, way })
+                }
+
+                fn rubbish() -> Vec<Vec<u8>> {
+                    super::rubbish()
+                }
+            }
+
+            lightship_link::conformance!(Tested);
         }
-
-        fn rubbish() -> Vec<Vec<u8>> {
-            super::rubbish()
-        }
-    }
-
-    lightship_link::conformance!(Plain);
+    };
 }
 
-mod tls {
-    use super::*;
+suite_of!(plain, plainly());
+suite_of!(tls, over_tls(), cuts: 400);
+suite_of!(device, of_a_microcontroller());
 
-    struct Tls;
+type Started = Option<(Link, Blobs, Fleet, Way)>;
 
-    impl Subject for Tls {
-        type Link = Link;
-        type Blobs = Blobs;
-        type Far = Fleet;
+async fn plainly() -> Started {
+    let far = Fleet::start(Broker::start("").await?).await;
+    let (way, address) = Way::tcp(far.broker.address).await.unwrap();
+    let (link, blobs) = device(Config::new("127.0.0.1", address.port()));
+    Some((link, blobs, far, way))
+}
 
-        const CUTS: u64 = 40;
+async fn over_tls() -> Started {
+    let authority = Authority::new();
+    let identity = authority.issue("localhost", 2100);
+    let far = Fleet::start(Broker::start_tls(&identity).await?).await;
+    let (way, address) = Way::tcp(far.broker.tls.unwrap()).await.unwrap();
+    let config = Config::new("localhost", address.port());
+    let (link, blobs) = device(config.with_tls(authority.pem().as_bytes()).unwrap());
+    Some((link, blobs, far, way))
+}
 
-        async fn start() -> Option<Rig<Self>> {
-            let authority = Authority::new();
-            let identity = authority.issue("localhost", 2100);
-            let far = Fleet::start(Broker::start_tls(&identity).await?).await;
-            let (way, address) = Way::tcp(far.broker.tls.unwrap()).await.unwrap();
-            let config = Config::new("localhost", address.port());
-            let (link, blobs) = device(config.with_tls(authority.pem().as_bytes()).unwrap());
-            Some(Rig {
-                link,
-                blobs,
-                far,
-                way,
-            })
-        }
-
-        fn rubbish() -> Vec<Vec<u8>> {
-            super::rubbish()
-        }
-    }
-
-    lightship_link::conformance!(Tls);
+async fn of_a_microcontroller() -> Started {
+    let far = Fleet::start(Broker::start("").await?).await;
+    let (way, address) = Way::tcp(far.broker.address).await.unwrap();
+    let (link, blobs) = microcontroller(address);
+    Some((link, blobs, far, way))
 }

@@ -4,7 +4,6 @@
 
 mod rig;
 
-use std::fs::File;
 use std::time::Duration;
 
 use embedded_io_adapters::tokio_1::FromTokio;
@@ -14,6 +13,7 @@ use lightship_link::suite::{Actor, FarEnd, Way, command, credentials, report, ru
 use lightship_link::{Blobs, Event, Failure, Known, Link, Unreachable};
 use lightship_serial::frame::{Head, Kind, encode};
 use lightship_serial::tty::Tty;
+use rig::terminals::terminal;
 use rig::{device, shore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -170,16 +170,10 @@ async fn drain(mut reader: impl tokio::io::AsyncRead + Unpin) {
 #[test]
 fn a_pseudo_terminal_is_a_line() {
     run(async {
-        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-        let Ok(near) = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY) else {
-            eprintln!("SKIPPED: there are no pseudo-terminals here");
+        let Some((control, far)) = terminal() else {
             return;
         };
-        grantpt(&near).unwrap();
-        unlockpt(&near).unwrap();
-        let name = ptsname(&near, Vec::new()).unwrap().into_string().unwrap();
-        let far = Tty::open(std::path::Path::new(&name), 115_200).unwrap();
-        let (mut link, mut blobs) = device(Tty::new(File::from(near)).unwrap());
+        let (mut link, mut blobs) = device(Tty::new(control).unwrap());
         let mut desk = shore(far);
         desk.admit(&credentials(1)).await;
         let way = Way::line().0;

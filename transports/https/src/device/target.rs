@@ -12,7 +12,7 @@ use super::exchange::{self, To};
 use super::line::Line;
 use super::{Dial, Site};
 use crate::limits::HEAD_BYTES;
-use crate::protocol::{self, QUERY_BYTES, Seen, Tag};
+use crate::protocol::{QUERY_BYTES, Seen, Tag};
 
 /// Memory for a request and its answer.
 #[derive(Debug)]
@@ -43,7 +43,6 @@ pub(super) fn postcard(
     scratch: &mut [u8],
     out: &mut [u8],
 ) -> Result<usize, Rejection> {
-    protocol::check_depth(text)?;
     let message = json::decode_down(text, scratch)?;
     Ok(wire::encode(&message, out)?.len())
 }

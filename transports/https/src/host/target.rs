@@ -16,7 +16,7 @@ use reqwest::{Client, Method, StatusCode};
 use super::client::{self, header};
 use super::config::Config;
 use super::failure;
-use crate::protocol::{self, Seen, Tag};
+use crate::protocol::{Seen, Tag};
 
 /// What one request brought.
 #[derive(Debug)]
@@ -70,7 +70,6 @@ pub(super) async fn ask(
 
 /// A message in JSON as a message in postcard, which is what a mailbox holds.
 pub(super) fn postcard(text: &[u8]) -> Result<Vec<u8>, Rejection> {
-    protocol::check_depth(text)?;
     let mut scratch = vec![0; text.len()];
     let message = json::decode_down(text, &mut scratch)?;
     let mut out = vec![0; MESSAGE_BYTES];

@@ -92,13 +92,6 @@ fn a_refusal_is_found_among_problem_details() {
 }
 
 #[test]
-fn nesting_is_counted_outside_strings_only() {
-    assert!(!is_deep(br#"{"a":"[[[[[[[[[[[[\"[[[[[[[["}"#));
-    assert!(is_deep(b"[[[[[[[[[0]]]]]]]]]"));
-    assert_eq!(check_depth(b"[[[[[[[[0]]]]]]]]"), Ok(()));
-}
-
-#[test]
 fn only_401_and_403_speak_of_credentials() {
     for status in 300..600 {
         let is_refusal = matches!(failure(status, None), Failure::Refused { .. });

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use lightship_core::wire::{Down, Up};
 
-use super::Way;
+use super::{Way, credentials};
 use crate::contract::{Credentials, Event, Known, Link};
 use crate::failure::Failure;
 
@@ -65,6 +65,13 @@ impl<'a, L: Link> Actor<'a, L> {
             credentials,
             in_flight: false,
         }
+    }
+
+    /// A device that has just connected.
+    pub async fn connected(link: &'a mut L, way: &Way) -> Self {
+        let mut actor = Self::new(link, way, credentials(1));
+        actor.until("the connection", |actor| actor.up).await;
+        actor
     }
 
     /// Asks for a connection.

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use lightship_core::id::Digest;
 
-use super::super::{Actor, FarEnd, Rig, Subject, Way, credentials, soon};
+use super::super::{Actor, FarEnd, Rig, Subject, Way, soon};
 use crate::contract::{Blobs, Link};
 use crate::failure::BlobFailure;
 
@@ -52,21 +52,16 @@ async fn read<L: Link>(
 }
 
 /// From the beginning, from the middle, back again, from the end and beyond.
-pub async fn a_blob_is_read_from_any_offset<S: Subject>() {
-    let Some(Rig {
+pub async fn a_blob_is_read_from_any_offset<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut blobs,
         mut far,
         way,
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
+    } = rig;
     let whole = blob();
     let digest = far.keep(whole.clone()).await;
-    let mut actor = Actor::new(&mut link, &way, credentials(1));
-    actor.until("the connection", |actor| actor.up).await;
+    let mut actor = Actor::connected(&mut link, &way).await;
     for (from, len) in [
         (0, 30_000),
         (11, 1),
@@ -84,21 +79,16 @@ pub async fn a_blob_is_read_from_any_offset<S: Subject>() {
 }
 
 /// A blob is as long as the connection holds, and then goes on.
-pub async fn a_blob_goes_on_after_a_cut<S: Subject>() {
-    let Some(Rig {
+pub async fn a_blob_goes_on_after_a_cut<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut blobs,
         mut far,
         way,
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
+    } = rig;
     let whole = blob();
     let digest = far.keep(whole.clone()).await;
-    let mut actor = Actor::new(&mut link, &way, credentials(1));
-    actor.until("the connection", |actor| actor.up).await;
+    let mut actor = Actor::connected(&mut link, &way).await;
     for cut in [10, 700, 5000, 12_000] {
         way.cut_after(cut);
         let got = read(&mut actor, &mut blobs, &way, &digest, (0, whole.len())).await;
@@ -107,19 +97,14 @@ pub async fn a_blob_goes_on_after_a_cut<S: Subject>() {
 }
 
 /// Absent is an answer, not a failure of the way.
-pub async fn a_blob_that_is_not_there_is_absent<S: Subject>() {
-    let Some(Rig {
+pub async fn a_blob_that_is_not_there_is_absent<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut blobs,
-        mut far,
         way,
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
-    let mut actor = Actor::new(&mut link, &way, credentials(1));
-    actor.until("the connection", |actor| actor.up).await;
+        ..
+    } = rig;
+    let mut actor = Actor::connected(&mut link, &way).await;
     let mut into = [0; 10];
     let answer = async {
         loop {

@@ -3,25 +3,24 @@
 use std::time::Duration;
 use std::vec::Vec;
 
-use super::super::{Actor, FarEnd, Rig, Subject, command, credentials, report, soon, target};
+use embassy_futures::join::join_array;
+
+use super::super::{
+    Actor, FarEnd, Rig, Subject, begin, command, credentials, report, soon, target,
+};
 use super::{hear, sequences};
 use crate::contract::{Event, Link};
 use crate::failure::{Failure, Misconduct};
 
 /// Promise 4.
-pub async fn a_message_that_was_not_handled_comes_again<S: Subject>() {
-    let Some(Rig {
+pub async fn a_message_that_was_not_handled_comes_again<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
-    let mut actor = Actor::new(&mut link, &way, credentials(1));
-    actor.until("the connection", |actor| actor.up).await;
+    } = rig;
+    let mut actor = Actor::connected(&mut link, &way).await;
     far.say(&command(1), 0).await;
     actor.until("the command", |actor| actor.acted == [1]).await;
     // The power went before the command was handled: nothing of it was stored.
@@ -37,21 +36,34 @@ pub async fn a_message_that_was_not_handled_comes_again<S: Subject>() {
         .await;
 }
 
-/// Promises 3, 4 and 5, at every step of the protocol.
-pub async fn a_connection_cut_at_any_byte_loses_nothing<S: Subject>() {
-    let Some(Rig {
+/// Devices that are cut at the same time, each with a fleet of its own: most of the time is spent waiting for the cut to be noticed.
+const LANES: usize = 8;
+
+/// Promises 3, 4 and 5, at every step of the protocol: at each byte of a conversation, from the first of the connection to the last of its end.
+pub async fn a_connection_cut_at_any_byte_loses_nothing<S: Subject>(rig: Rig<S>) {
+    let mut rigs = std::vec![rig];
+    while rigs.len() < LANES {
+        rigs.push(begin::<S>().await.expect("one has started already"));
+    }
+    let mut rigs = rigs.into_iter();
+    let lanes: [_; LANES] = core::array::from_fn(|lane| {
+        let rig = rigs.next().expect("there are as many");
+        cut_in_a_lane::<S>(lane as u64, rig)
+    });
+    let cuts: u64 = join_array(lanes).await.iter().sum();
+    std::println!("cut at {cuts} places");
+}
+
+/// Cuts at every [`LANES`]th place from the `lane`th on; how many they were.
+async fn cut_in_a_lane<S: Subject>(lane: u64, rig: Rig<S>) -> u64 {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
-    let mut actor = Actor::new(&mut link, &way, credentials(1));
+    } = rig;
     // A fleet cannot keep a command for a device that it never met.
-    actor.until("the first connection", |actor| actor.up).await;
+    let mut actor = Actor::connected(&mut link, &way).await;
     actor.leave().await;
     let mut heard = Vec::new();
     round(&mut actor, &mut far, 0, &mut heard).await;
@@ -60,24 +72,26 @@ pub async fn a_connection_cut_at_any_byte_loses_nothing<S: Subject>() {
     let bytes = way.passed() - before;
     assert!(bytes > 50, "a round is more than {bytes} bytes");
 
-    for cut in 0..S::CUTS {
-        way.cut_after(cut * bytes / S::CUTS);
-        let number = u32::try_from(cut + 2).expect("few cuts");
-        round(&mut actor, &mut far, number, &mut heard).await;
+    let places = S::CUTS.min(bytes);
+    let mut rounds: u32 = 2;
+    for place in (lane..places).step_by(LANES) {
+        way.cut_after(place * bytes / places);
+        round(&mut actor, &mut far, rounds, &mut heard).await;
         way.mend();
+        rounds += 1;
     }
-    let rounds = S::CUTS + 2;
     assert_eq!(
         actor.acted,
-        (1..=rounds).collect::<Vec<_>>(),
+        (1..=u64::from(rounds)).collect::<Vec<_>>(),
         "each command once, in order"
     );
     heard.dedup();
-    let expected: Vec<u32> = (0..u32::try_from(rounds).expect("few")).collect();
     assert_eq!(
-        heard, expected,
+        heard,
+        (0..rounds).collect::<Vec<_>>(),
         "each report, repeated at most in its place"
     );
+    u64::from(rounds - 2)
 }
 
 /// Connects, sends one report, takes one command, leaves.
@@ -97,19 +111,14 @@ async fn round<L: Link>(
 }
 
 /// Promises 3, 5 and 6, where the way itself swaps and repeats what it carries.
-pub async fn a_way_that_swaps_and_repeats_changes_nothing<S: Subject>() {
-    let Some(Rig {
+pub async fn a_way_that_swaps_and_repeats_changes_nothing<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
-    let mut actor = Actor::new(&mut link, &way, credentials(1));
-    actor.until("the connection", |actor| actor.up).await;
+    } = rig;
+    let mut actor = Actor::connected(&mut link, &way).await;
     let mut heard = Vec::new();
     for number in 0..30 {
         way.shuffle(u64::from(number) + 1);
@@ -130,17 +139,13 @@ pub async fn a_way_that_swaps_and_repeats_changes_nothing<S: Subject>() {
 }
 
 /// Promises 4 to 6: a transport shows what a fleet says as it says it; what is old the messages themselves tell.
-pub async fn a_fleet_that_speaks_out_of_order_is_heard_as_it_speaks<S: Subject>() {
-    let Some(Rig {
+pub async fn a_fleet_that_speaks_out_of_order_is_heard_as_it_speaks<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
+    } = rig;
     let mut actor = Actor::new(&mut link, &way, credentials(1));
     far.say(&target(b"newer", b"9"), 9).await;
     actor
@@ -168,19 +173,9 @@ pub async fn a_fleet_that_speaks_out_of_order_is_heard_as_it_speaks<S: Subject>(
 }
 
 /// The other side is gone and nothing says so.
-pub async fn a_half_open_connection_is_noticed<S: Subject>() {
-    let Some(Rig {
-        mut link,
-        mut far,
-        way,
-        ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
-    let mut actor = Actor::new(&mut link, &way, credentials(1));
-    actor.until("the connection", |actor| actor.up).await;
+pub async fn a_half_open_connection_is_noticed<S: Subject>(rig: Rig<S>) {
+    let Rig { mut link, way, .. } = rig;
+    let mut actor = Actor::connected(&mut link, &way).await;
     way.freeze();
     while actor.up {
         soon("the silence is noticed", actor.step()).await;
@@ -202,17 +197,13 @@ pub async fn a_half_open_connection_is_noticed<S: Subject>() {
 }
 
 /// A few kilobytes a second are enough.
-pub async fn a_slow_way_still_delivers<S: Subject>() {
-    let Some(Rig {
+pub async fn a_slow_way_still_delivers<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
+    } = rig;
     way.slow();
     far.say(&target(&[1; 1000], &[2; 3000]), 1).await;
     let mut actor = Actor::new(&mut link, &way, credentials(1));
@@ -227,19 +218,14 @@ pub async fn a_slow_way_still_delivers<S: Subject>() {
 }
 
 /// Promise 8.
-pub async fn a_device_that_takes_nothing_holds_the_fleet_back<S: Subject>() {
-    let Some(Rig {
+pub async fn a_device_that_takes_nothing_holds_the_fleet_back<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
-    let mut actor = Actor::new(&mut link, &way, credentials(1));
-    actor.until("the connection", |actor| actor.up).await;
+    } = rig;
+    let mut actor = Actor::connected(&mut link, &way).await;
     for id in 1..=50 {
         far.say(&command(id), 0).await;
     }
@@ -257,17 +243,13 @@ pub async fn a_device_that_takes_nothing_holds_the_fleet_back<S: Subject>() {
 }
 
 /// Promise 9.
-pub async fn rubbish_is_named_and_the_link_recovers<S: Subject>() {
-    let Some(Rig {
+pub async fn rubbish_is_named_and_the_link_recovers<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
+    } = rig;
     Actor::new(&mut link, &way, credentials(1))
         .until("the connection", |actor| actor.up)
         .await;

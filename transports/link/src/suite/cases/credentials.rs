@@ -6,38 +6,19 @@ use crate::contract::{Event, Known, Link, Secret};
 use crate::failure::Failure;
 
 /// Promise 2.
-pub async fn up_means_that_the_credentials_were_taken<S: Subject>() {
-    let Some(Rig {
-        mut link,
-        mut far,
-        way,
-        ..
-    }) = S::start().await
-    else {
-        return;
-    };
+pub async fn up_means_that_the_credentials_were_taken<S: Subject>(rig: Rig<S>) {
+    let Rig { mut link, way, .. } = rig;
     way.freeze();
-    far.admit(&credentials(1)).await;
     link.connect(&credentials(1), Known::default());
     let early = tokio::time::timeout(std::time::Duration::from_millis(20), link.next()).await;
     assert!(early.is_err(), "nobody can have taken anything: {early:?}");
     way.mend();
-    let mut actor = Actor::new(&mut link, &way, credentials(1));
-    actor.until("the connection", |actor| actor.up).await;
+    Actor::connected(&mut link, &way).await;
 }
 
 /// The difference decides over an identity: only a refusal may touch it.
-pub async fn refused_credentials_are_not_mistaken_for_an_absent_fleet<S: Subject>() {
-    let Some(Rig {
-        mut link,
-        mut far,
-        way,
-        ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
+pub async fn refused_credentials_are_not_mistaken_for_an_absent_fleet<S: Subject>(rig: Rig<S>) {
+    let Rig { mut link, way, .. } = rig;
     for _ in 0..2 {
         link.connect(&credentials(2), Known::default());
         let event = soon("a refusal", link.next()).await;
@@ -62,18 +43,14 @@ pub async fn refused_credentials_are_not_mistaken_for_an_absent_fleet<S: Subject
 }
 
 /// Two-phase rotation: both are good, the new one takes over, the old one ends.
-pub async fn rotated_credentials_take_over_while_connected<S: Subject>() {
-    let Some(Rig {
+pub async fn rotated_credentials_take_over_while_connected<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
+    } = rig;
     assert!(matches!(credentials(1).secret, Secret::Api(_)));
-    far.admit(&credentials(1)).await;
     let mut actor = Actor::new(&mut link, &way, credentials(1));
     actor.pending = Some(report(1));
     actor

@@ -16,17 +16,13 @@ const COUNT: u32 = 20;
 const AROUND: usize = 6;
 
 /// Promises 3 and 6.
-pub async fn messages_of_a_device_arrive_in_order<S: Subject>() {
-    let Some(Rig {
+pub async fn messages_of_a_device_arrive_in_order<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
+    } = rig;
     let mut actor = Actor::new(&mut link, &way, credentials(1));
     for sequence in 0..COUNT {
         actor.pending = Some(report(sequence));
@@ -41,19 +37,14 @@ pub async fn messages_of_a_device_arrive_in_order<S: Subject>() {
 }
 
 /// Promises 5 and 6: a way that works repeats nothing.
-pub async fn messages_of_a_fleet_arrive_in_order_and_once<S: Subject>() {
-    let Some(Rig {
+pub async fn messages_of_a_fleet_arrive_in_order_and_once<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
-    let mut actor = Actor::new(&mut link, &way, credentials(1));
-    actor.until("the connection", |actor| actor.up).await;
+    } = rig;
+    let mut actor = Actor::connected(&mut link, &way).await;
     for id in 1..=u64::from(COUNT) {
         far.say(&command(id), 0).await;
     }
@@ -68,17 +59,13 @@ pub async fn messages_of_a_fleet_arrive_in_order_and_once<S: Subject>() {
 }
 
 /// The size that the core promises to take, to the byte.
-pub async fn the_largest_target_arrives_whole<S: Subject>() {
-    let Some(Rig {
+pub async fn the_largest_target_arrives_whole<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
+    } = rig;
     let (assignment, release) = (vec![0xa5; 1000], vec![0x5a; MESSAGE_BYTES - AROUND - 1000]);
     far.say(&target(&assignment, &release), 7).await;
     let mut actor = Actor::new(&mut link, &way, credentials(1));
@@ -95,23 +82,19 @@ pub async fn the_largest_target_arrives_whole<S: Subject>() {
 }
 
 /// Promise 3, where nothing can be promised.
-pub async fn without_a_connection_the_sender_is_told<S: Subject>() {
-    let Some(Rig {
+pub async fn without_a_connection_the_sender_is_told<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
+    } = rig;
     link.send(&report(1)).expect("nothing is on its way");
     let event = soon("an outcome", link.next()).await;
     assert_eq!(
         event,
         Event::Unsent(Failure::Unreachable(Unreachable::NotConnected))
     );
-    far.admit(&credentials(1)).await;
     let mut actor = Actor::new(&mut link, &way, credentials(1));
     actor.pending = Some(report(2));
     actor
@@ -123,17 +106,13 @@ pub async fn without_a_connection_the_sender_is_told<S: Subject>() {
 }
 
 /// A session outlives its connection.
-pub async fn what_was_said_while_away_is_heard_on_return<S: Subject>() {
-    let Some(Rig {
+pub async fn what_was_said_while_away_is_heard_on_return<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
+    } = rig;
     let mut actor = Actor::new(&mut link, &way, credentials(1));
     far.say(&target(b"one", b"1"), 1).await;
     actor
@@ -153,19 +132,14 @@ pub async fn what_was_said_while_away_is_heard_on_return<S: Subject>() {
 }
 
 /// Promise 7.
-pub async fn a_wait_that_is_dropped_loses_nothing<S: Subject>() {
-    let Some(Rig {
+pub async fn a_wait_that_is_dropped_loses_nothing<S: Subject>(rig: Rig<S>) {
+    let Rig {
         mut link,
         mut far,
         way,
         ..
-    }) = S::start().await
-    else {
-        return;
-    };
-    far.admit(&credentials(1)).await;
-    let mut actor = Actor::new(&mut link, &way, credentials(1));
-    actor.until("the connection", |actor| actor.up).await;
+    } = rig;
+    let mut actor = Actor::connected(&mut link, &way).await;
     let last = u64::from(COUNT);
     for id in 1..=last {
         far.say(&command(id), 0).await;
