@@ -63,7 +63,7 @@ macro_rules! suite_of {
 
 suite_of!(plain, plainly());
 suite_of!(tls, over_tls(), cuts: 400);
-suite_of!(device, of_a_microcontroller());
+suite_of!(microcontrollers, of_a_microcontroller());
 
 type Started = Option<(Link, Blobs, Fleet, Way)>;
 

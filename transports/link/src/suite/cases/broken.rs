@@ -37,7 +37,7 @@ pub async fn a_message_that_was_not_handled_comes_again<S: Subject>(rig: Rig<S>)
 }
 
 /// Devices that are cut at the same time, each with a fleet of its own: most of the time is spent waiting for the cut to be noticed.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 /// Promises 3, 4 and 5, at every step of the protocol: at each byte of a conversation, from the first of the connection to the last of its end.
 pub async fn a_connection_cut_at_any_byte_loses_nothing<S: Subject>(rig: Rig<S>) {
