@@ -100,12 +100,17 @@ impl<'a, D: Dial, M: RawMutex, const N: usize> Runner<'a, D, M, N> {
                 }
                 None => idle(&mut self.port, &mut self.asked).await,
             };
-            wish = Some(self.session(&credentials).await);
+            match self.serve(&credentials).await {
+                End::Failed(failure) => self.port.down(failure).await,
+                End::Ordered(next) => wish = Some(next),
+            }
         }
     }
 
-    /// Connections with the same credentials share a session; returns when others are wanted.
-    async fn session(&mut self, credentials: &Credentials) -> Wish {
+    /// One connection, from its first packet to its end.
+    ///
+    /// It begins with nothing under way: what an earlier connection left unacknowledged was told to its sender, and would fill the memory for packets if connections broke one after the other.
+    async fn serve(&mut self, credentials: &Credentials) -> End {
         let name = credentials.uuid.to_text();
         let password = topics::password(&credentials.secret);
         let presence = topics::topic(credentials.uuid, "presence");
@@ -124,28 +129,9 @@ impl<'a, D: Dial, M: RawMutex, const N: usize> Runner<'a, D, M, N> {
             .keepalive_interval(self.patience.keep_alive_s)
             .session_expiry_interval(SESSION_EXPIRY_S);
         let mut session = Session::new(config);
-        let mut wish = None;
-        loop {
-            match wish.take() {
-                Some(Wish::Connect(other, known)) if other != *credentials => {
-                    return Wish::Connect(other, known);
-                }
-                Some(Wish::Disconnect) => self.port.down(Failure::Closed).await,
-                Some(Wish::Connect(..)) | None => {
-                    let (dial, patience) = (&mut self.dial, self.patience);
-                    let (port, asked) = (&mut self.port, &mut self.asked);
-                    match serve(&mut session, dial, patience, credentials, port, asked).await {
-                        End::Failed(failure) => self.port.down(failure).await,
-                        End::Ordered(next) => {
-                            wish = Some(next);
-                            continue;
-                        }
-                    }
-                }
-            }
-            let (next, known) = idle_known(&mut self.port, &mut self.asked).await;
-            wish = Some(Wish::Connect(next, known));
-        }
+        let (dial, patience) = (&mut self.dial, self.patience);
+        let (port, asked) = (&mut self.port, &mut self.asked);
+        serve(&mut session, dial, patience, credentials, port, asked).await
     }
 }
 
@@ -153,20 +139,13 @@ async fn idle<M: RawMutex, const N: usize>(
     port: &mut Port<'_, M, N>,
     asked: &mut Asked<'_, M>,
 ) -> Credentials {
-    idle_known(port, asked).await.0
-}
-
-async fn idle_known<M: RawMutex, const N: usize>(
-    port: &mut Port<'_, M, N>,
-    asked: &mut Asked<'_, M>,
-) -> (Credentials, lightship_link::Known) {
     match select(port.idle(), asked.refuse()).await {
-        Either::First(wanted) => wanted,
+        Either::First((wanted, _)) => wanted,
         Either::Second(never) => never,
     }
 }
 
-/// One connection, from its first packet to its end.
+/// Greets the broker and carries messages.
 async fn serve<D: Dial, M: RawMutex, const N: usize>(
     session: &mut Session<'_>,
     dial: &mut D,

@@ -44,6 +44,7 @@ of_both_halves! {
     a_broker_that_babbles_is_misconduct
     a_packet_that_is_longer_than_agreed_is_refused_by_its_length
     a_topic_that_was_not_subscribed_to_ends_the_connection
+    connections_that_break_one_after_the_other_use_nothing_up
 }
 
 /// What a device makes of a broker that answers its first packet with these bytes, and then goes on with `more` for ever.
@@ -370,6 +371,48 @@ fn a_name_without_an_address_is_told_apart_from_a_closed_port() {
             link.connect(&credentials(1), Known::default());
             let event = soon("an end", link.next()).await;
             assert_eq!(event, Event::Down(Failure::Unreachable(expected)), "{host}");
+        }
+    });
+}
+
+/// A broker that takes each connection and breaks it before it acknowledges anything.
+fn connections_that_break_one_after_the_other_use_nothing_up<H: Half>() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let broker = listener.local_addr().unwrap();
+        tokio::task::spawn_local(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut heard = [0; 1024];
+                let _ = stream.read(&mut heard).await;
+                // A session is there: messages may go at once.
+                let _ = stream.write_all(&[0x20, 3, 1, 0, 0]).await;
+                let mut all = Vec::new();
+                while !all.windows(3).any(|bytes| bytes == b"/up") {
+                    match stream.read(&mut heard).await {
+                        Ok(len @ 1..) => all.extend(&heard[..len]),
+                        Ok(_) | Err(_) => break,
+                    }
+                }
+            }
+        });
+        let (mut link, _) = H::start(broker);
+        for round in 0..20 {
+            link.connect(&credentials(1), Known::default());
+            let mut events = Vec::new();
+            loop {
+                match soon("an end", link.next()).await {
+                    Event::Up { .. } => {
+                        events.push("up");
+                        link.send(&report(round)).unwrap();
+                    }
+                    Event::Unsent(Failure::Unreachable(Unreachable::Broken)) => {
+                        events.push("unsent");
+                    }
+                    Event::Down(Failure::Unreachable(Unreachable::Broken)) => break,
+                    other => panic!("in round {round}: {other:?}"),
+                }
+            }
+            assert_eq!(events, ["up", "unsent"], "in round {round}");
         }
     });
 }
