@@ -21,10 +21,14 @@ pub const BLOCK_BYTES: usize = 4096;
 /// Longest trust root in a block, in bytes: eight keys and as many signatures, with room to grow.
 pub const ROOT_BYTES: usize = 2048;
 
+/// Most bytes of what is kept of a configuration before its root: three names and a number.
+#[cfg(feature = "agent")]
+pub(crate) const BRIEF_BYTES: usize = 3 * (lightship_core::limits::NAME_BYTES + 2) + 6;
+
 const MAGIC: [u8; 16] = *b"lightship-device";
 const VERSION: u16 = 1;
 const HEAD: usize = 28;
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+const CRC: crc::Crc<u32, crc::NoTable> = crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
 
 /// What a device is told about itself and its fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +154,36 @@ impl<'a> Config<'a> {
     }
 }
 
+/// What is kept of a configuration among the records: all but the entrance, and the root last and as it is, so that nothing has to be put together in memory.
+#[cfg(feature = "agent")]
+impl<'a> Config<'a> {
+    /// What comes before the root.
+    pub(crate) fn brief<'b>(&self, out: &'b mut [u8; BRIEF_BYTES]) -> &'b [u8] {
+        let brief = (
+            &self.device_type,
+            &self.product,
+            &self.name,
+            self.rotation_period_s,
+        );
+        postcard::to_slice(&brief, out).expect("three names and a number fit")
+    }
+
+    /// Reads what was kept.
+    pub(crate) fn from_kept(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let read = postcard::take_from_bytes(bytes);
+        let ((device_type, product, name, rotation_period_s), root) =
+            read.map_err(|_| Malformed::Damaged)?;
+        Ok(Self {
+            device_type,
+            product,
+            name,
+            entrance: None,
+            rotation_period_s,
+            root: Root(root),
+        })
+    }
+}
+
 fn checksum(head: &[u8], body: &[u8]) -> u32 {
     let mut digest = CRC.digest();
     digest.update(head);
@@ -211,6 +245,25 @@ mod tests {
         );
         flash[16] = 2;
         assert_eq!(Config::decode(&flash), Err(Malformed::Newer));
+    }
+
+    #[cfg(feature = "agent")]
+    #[test]
+    fn all_but_the_entrance_is_kept() {
+        let longest = Name::new("a-name-of-thirty-two-characters-").unwrap();
+        let config = Config {
+            device_type: longest.clone(),
+            product: longest.clone(),
+            name: Some(longest),
+            rotation_period_s: Some(u32::MAX),
+            ..config()
+        };
+        let mut brief = [0; BRIEF_BYTES];
+        let mut kept = std::vec::Vec::from(config.brief(&mut brief));
+        kept.extend(config.root.0);
+        let entrance = None;
+        assert_eq!(Config::from_kept(&kept), Ok(Config { entrance, ..config }));
+        assert_eq!(Config::from_kept(&kept[..9]), Err(Malformed::Damaged));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod flash;
 mod handoff;
 mod inspect;
 pub mod last_words;
+pub mod ledger;
 pub mod limits;
 mod log;
 mod record;

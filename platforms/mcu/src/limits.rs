@@ -14,6 +14,12 @@ pub const RECORDS_PER_PAGE: usize = 256;
 /// and takes no program, but one cut leaves one such place.
 pub const RECORD_TRIES: usize = 4;
 
+/// Most bytes of a side of the agent's records, rounded up to an erase unit: it bounds what a boot has to read.
+pub const LEDGER_SIDE: usize = 32 * 1024;
+
+/// Numbers of the agent's records: those that there are, and room for those of later firmware, which a device that goes back to this one keeps.
+pub const LEDGER_NUMBERS: usize = 16;
+
 /// Erase units that one staging writes again because a word did not take.
 pub const MAX_REWINDS: u8 = 8;
 
@@ -23,10 +29,6 @@ pub const TRIES: u8 = 3;
 /// Power cuts during a trial before it is reverted: they say nothing about the image, but an image
 /// that drains the battery must not be tried for ever.
 pub const CUTS: u8 = 16;
-
-/// Longest record of the agent, in bytes, with what the flash adds: a state with two releases of two components.
-#[cfg(feature = "agent")]
-pub const RECORD_BYTES: usize = 2816;
 
 /// Longest message that a microcontroller takes: an assignment and a release of two components, each with two signatures.
 #[cfg(feature = "agent")]

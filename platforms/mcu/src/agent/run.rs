@@ -137,7 +137,7 @@ impl fmt::Debug for Memory {
 /// Why the agent does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartError {
-    /// The partition for records is too small, or of an odd size.
+    /// The partition for records is too small.
     RecordsPartition,
     /// The flash cannot be read.
     Flash,
@@ -152,9 +152,9 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RecordsPartition => f.write_str(
-                "the records' partition must have at least two erase units and be a multiple of one",
-            ),
+            Self::RecordsPartition => {
+                f.write_str("the records' partition must have at least two erase units")
+            }
             Self::Flash => f.write_str("the flash cannot be read"),
             Self::Config(malformed) => malformed.fmt(f),
             Self::Root => f.write_str(
@@ -382,17 +382,13 @@ fn configuration<R: NorFlash, C: NorFlash>(
     let read = factory.read(0, &mut buffer[..len]);
     read.map_err(|_| StartError::Flash)?;
     if let Ok(config) = Config::decode(&buffer[..len]) {
-        let kept = Config {
-            entrance: None,
-            ..config.clone()
-        };
-        records.keep(&kept).map_err(|_| StartError::Flash)?;
+        records.keep(&config).map_err(|_| StartError::Flash)?;
         return core_config(config);
     }
     let malformed = Config::decode(&buffer[..len]).err();
     let kept = records.load(Key::Config, buffer);
     match kept.map_err(|_| StartError::Flash)? {
-        Some(len) => core_config(Config::decode(&buffer[..len]).map_err(StartError::Config)?),
+        Some(len) => core_config(Config::from_kept(&buffer[..len]).map_err(StartError::Config)?),
         None => Err(StartError::Config(malformed.unwrap_or(Malformed::Damaged))),
     }
 }
