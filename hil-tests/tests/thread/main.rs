@@ -7,8 +7,10 @@
 mod device;
 mod kills;
 mod local;
+mod registry;
 mod relay;
 mod shore;
+mod trouble;
 
 use std::path::PathBuf;
 use std::time::Duration;

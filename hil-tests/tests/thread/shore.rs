@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::registry::own_architecture;
 use crate::relay::Relay;
 
 const PASSWORD: &str = "a password for tests";
@@ -272,13 +273,8 @@ impl Shore {
         }
         let layer = layer.into_inner().unwrap();
         let layer_digest = self.upload(&layer).await;
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
         let config = json!({
-            "architecture": architecture, "os": "linux", "config": {},
+            "architecture": own_architecture(), "os": "linux", "config": {},
             "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
         });
         let config = config.to_string().into_bytes();
@@ -313,9 +309,21 @@ impl Shore {
         more: Value,
     ) -> (Digest, Digest) {
         let artifact = self.image().await;
-        let host = self.https.address;
+        let mut more = more;
+        more["image"] = json!(format!("{}/harbour", self.https.address));
+        self.push_image(version, artifact, command, more).await
+    }
+
+    /// The same for an image that is somewhere: `more` says where.
+    pub(crate) async fn push_image(
+        &self,
+        version: &str,
+        artifact: Artifact,
+        command: &[&str],
+        more: Value,
+    ) -> (Digest, Digest) {
         let mut spec = json!({
-            "version": 1, "application": "harbour", "image": format!("{host}/harbour"),
+            "version": 1, "application": "harbour",
             "command": command, "network": {"mode": "host"}, "restart": "no",
         });
         if let (Some(spec), Some(more)) = (spec.as_object_mut(), more.as_object()) {

@@ -1,6 +1,7 @@
 //! What the daemon noted, on the disk like what a container prints, so that the fleet can be told later.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lightship_core::Note;
 
@@ -11,8 +12,9 @@ pub(super) const SERVICE: &str = "lightshipd";
 /// Bytes that it takes on the disk.
 const BYTES: u64 = 256 * 1024;
 
-/// The daemon's own log.
-pub(super) struct Journal(Option<LogWriter>);
+/// The daemon's own log. Clones are handles of the same one.
+#[derive(Clone)]
+pub(super) struct Journal(Option<Arc<Mutex<LogWriter>>>);
 
 impl Journal {
     /// Opens it in the folder of the logs. Without it there are no notes for the fleet, and everything else goes on.
@@ -23,15 +25,21 @@ impl Journal {
                 tracing::warn!(%error, "notes are not kept for the fleet");
                 None
             },
-            Some,
+            |writer| Some(Arc::new(Mutex::new(writer))),
         ))
     }
 
-    pub(super) fn write(&mut self, note: &Note) {
-        let Some(writer) = &mut self.0 else {
+    pub(super) fn note(&self, note: &Note) {
+        self.write(&format!("{note:?}"));
+    }
+
+    /// One line for people.
+    pub(super) fn write(&self, line: &str) {
+        let Some(writer) = &self.0 else {
             return;
         };
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
         // A full disk costs lines, never the daemon.
-        let _ = writer.write(Stream::Out, format!("{note:?}").as_bytes());
+        let _ = writer.write(Stream::Out, line.as_bytes());
     }
 }

@@ -63,7 +63,7 @@ impl<E: Engine + 'static, B: Blobs + 'static> Platform for Linux<E, B> {
     fn note(&mut self, _: Instant, note: &Note) {
         tracing::info!(?note, "agent");
         self.desk.note(note);
-        self.journal.write(note);
+        self.journal.note(note);
         self.needs.note(note);
         match note {
             Note::Connected => drop(self.online.send_replace(self.way.is_registered())),
@@ -100,8 +100,8 @@ impl<E: Engine + 'static, B: Blobs + 'static> Platform for Linux<E, B> {
         let matters = self.needs.begin(&task);
         let job = Job::of(&task);
         let (engine, blobs, tell) = (self.engine.clone(), self.blobs.clone(), self.tell.clone());
-        let flush = self.flush.clone();
-        let step = steps::carry_out(engine, blobs, id, job, tell, flush);
+        let (flush, journal) = (self.flush.clone(), self.journal.clone());
+        let step = steps::carry_out(engine, blobs, id, job, tell, flush, journal);
         let step = tokio::task::spawn_local(step);
         self.under_way.insert(id, (step.abort_handle(), matters));
     }

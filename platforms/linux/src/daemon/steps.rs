@@ -11,6 +11,7 @@ use lightship_link::Blobs;
 use tokio::sync::{Mutex, mpsc};
 
 use super::documents;
+use super::journal::Journal;
 use super::shipping::Flush;
 use crate::engine::{Component, Documents, Engine, Error, Instance, Presence, Reason};
 use crate::store::Digest;
@@ -52,6 +53,22 @@ impl Job {
     }
 }
 
+impl Job {
+    /// Whom it concerns.
+    fn name(&self) -> String {
+        match self {
+            Self::Fetch(component) => component.name.to_string(),
+            Self::Stage(component) => component.instance.name.clone(),
+            Self::Start(instance)
+            | Self::Confirm(instance)
+            | Self::Stop(instance)
+            | Self::Probe(instance)
+            | Self::Remove(instance) => instance.name.clone(),
+            Self::TakeInventory | Self::Impossible => "engine".to_owned(),
+        }
+    }
+}
+
 fn digest(digest: &CoreDigest) -> Digest {
     Digest::from_bytes(digest.0)
 }
@@ -83,13 +100,19 @@ pub(super) async fn carry_out<E: Engine, B: Blobs>(
     job: Job,
     tell: Tell,
     flush: Flush,
+    journal: Journal,
 ) {
     let Some(engine) = engine else {
         let _ = tell.send(Happening::Done(id, without_engine(&job)));
         return;
     };
+    let name = job.name();
+    let failure = |error| failure(&journal, &name, error);
     let result = match job {
-        Job::Fetch(wanted) => fetch(&*engine, &blobs, id, &wanted, &tell).await,
+        Job::Fetch(wanted) => match fetch(&*engine, &blobs, id, &wanted, &tell).await {
+            Ok(fetched) => fetched.map_err(failure),
+            Err(failure) => Err(failure),
+        },
         Job::Stage(component) => engine.stage(&component).await.map_err(failure),
         Job::Start(instance) => engine.start(&instance).await.map_err(failure),
         Job::Confirm(instance) => engine.confirm(&instance).await.map_err(failure),
@@ -100,7 +123,7 @@ pub(super) async fn carry_out<E: Engine, B: Blobs>(
             engine.remove(&instance).await.map_err(failure)
         }
         Job::Impossible => Err(Failure::Unusable),
-        Job::TakeInventory => take_inventory(&*engine, &tell).await,
+        Job::TakeInventory => take_inventory(&*engine, &tell).await.map_err(failure),
         Job::Probe(instance) => {
             let presence = match engine.probe(&instance).await {
                 Ok(presence) => self::presence(presence),
@@ -130,13 +153,14 @@ fn without_engine(job: &Job) -> Result<(), Failure> {
     }
 }
 
+/// The documents may fail to come; the engine answers then for all else.
 async fn fetch<E: Engine, B: Blobs>(
     engine: &E,
     blobs: &Mutex<B>,
     id: StepId,
     wanted: &CoreComponent,
     tell: &Tell,
-) -> Result<(), Failure> {
+) -> Result<Result<(), Error>, Failure> {
     let (spec, settings) = {
         let mut blobs = blobs.lock().await;
         let spec = documents::read(&mut *blobs, &wanted.spec).await?;
@@ -155,12 +179,11 @@ async fn fetch<E: Engine, B: Blobs>(
         let _ = tell.send(Happening::Progressed(id, progress.done_bytes));
     });
     let component = component(wanted);
-    let fetched = engine.fetch(&component, documents, on_progress);
-    fetched.await.map_err(failure)
+    Ok(engine.fetch(&component, documents, on_progress).await)
 }
 
-async fn take_inventory<E: Engine>(engine: &E, tell: &Tell) -> Result<(), Failure> {
-    for (instance, presence) in engine.inventory().await.map_err(failure)? {
+async fn take_inventory<E: Engine>(engine: &E, tell: &Tell) -> Result<(), Error> {
+    for (instance, presence) in engine.inventory().await? {
         // What this daemon did not stage has no name that the core could know.
         let Ok(name) = Name::new(&instance.name) else {
             continue;
@@ -187,10 +210,10 @@ const fn presence(presence: Presence) -> CorePresence {
     }
 }
 
-/// What the core is told of an engine's error; the log says it in full.
-#[expect(clippy::needless_pass_by_value, reason = "it is a map_err")]
-fn failure(error: Error) -> Failure {
-    tracing::warn!(%error, "a step failed");
+/// What the core is told of an engine's error; the log and the fleet are told in full.
+fn failure(journal: &Journal, component: &str, error: Error) -> Failure {
+    tracing::warn!(component, %error, "a step failed");
+    journal.write(&format!("{component}: {error}"));
     match error.reason() {
         Reason::NoSpace => Failure::NoSpace,
         Reason::ReadOnly | Reason::System => Failure::Storage,

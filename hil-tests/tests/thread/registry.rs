@@ -1,0 +1,152 @@
+//! A registry without TLS that is honest, lies, or is not there.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use lightship_core::id::Digest;
+use lightship_core::target::Artifact;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// How it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Manner {
+    #[default]
+    Honest,
+    /// Hangs up on everybody.
+    Down,
+    /// Other bytes of the same length, whatever is asked for.
+    OtherBytes,
+    /// Layers with more behind their end.
+    Longer,
+}
+
+#[derive(Default)]
+struct Shelf {
+    blobs: HashMap<String, Vec<u8>>,
+    manner: Manner,
+}
+
+/// See the module. It ends with the runtime.
+pub(crate) struct Registry {
+    pub(crate) address: SocketAddr,
+    shelf: Arc<Mutex<Shelf>>,
+}
+
+/// What this machine is, in OCI's words.
+pub(crate) fn own_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+impl Registry {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shelf = Arc::<Mutex<Shelf>>::default();
+        let shared = shelf.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(client, shared.clone()));
+            }
+        });
+        Self { address, shelf }
+    }
+
+    /// As images name it.
+    pub(crate) fn repository(&self) -> String {
+        format!("{}/harbour", self.address)
+    }
+
+    pub(crate) fn behave(&self, manner: Manner) {
+        self.shelf.lock().unwrap().manner = manner;
+    }
+
+    fn add(&self, bytes: Vec<u8>) -> String {
+        let digest = format!("sha256:{}", Digest::of(&bytes));
+        let mut shelf = self.shelf.lock().unwrap();
+        shelf.blobs.insert(digest.clone(), bytes);
+        digest
+    }
+
+    /// An image of busybox and so many bytes more; no two numbers give the same layer.
+    pub(crate) fn image(&self, architecture: &str, number: u8, more: usize) -> Artifact {
+        let mut layer = tar::Builder::new(Vec::new());
+        layer
+            .append_path_with_name("/bin/busybox", "bin/busybox")
+            .unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(more as u64);
+        header.set_mode(0o644);
+        let bytes = vec![number; more];
+        let name = format!("data-{number}");
+        layer
+            .append_data(&mut header, name, bytes.as_slice())
+            .unwrap();
+        let layer = layer.into_inner().unwrap();
+        let length = layer.len();
+        let layer = self.add(layer);
+        let config = json!({
+            "architecture": architecture, "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [layer]},
+        });
+        let config = config.to_string().into_bytes();
+        let config_length = config.len();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": self.add(config), "size": config_length},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": length}],
+        });
+        let manifest = manifest.to_string().into_bytes();
+        let artifact = Artifact {
+            digest: Digest::of(&manifest),
+            size: manifest.len() as u64,
+        };
+        self.add(manifest);
+        artifact
+    }
+}
+
+/// One request, then it hangs up.
+async fn serve(mut client: TcpStream, shelf: Arc<Mutex<Shelf>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match client.read_u8().await {
+            Ok(byte) if head.len() < 8192 => head.push(byte),
+            _ => return,
+        }
+    }
+    let answer = {
+        let shelf = shelf.lock().unwrap();
+        answer(&String::from_utf8_lossy(&head), &shelf)
+    };
+    // Whoever has found out a lie hangs up first.
+    let _ = client.write_all(&answer).await;
+    let _ = client.shutdown().await;
+}
+
+fn answer(head: &str, shelf: &Shelf) -> Vec<u8> {
+    let path = head.split(' ').nth(1).unwrap_or_default();
+    let known = path.rsplit('/').next().and_then(|name| shelf.blobs.get(name));
+    let mut body = match (shelf.manner, known) {
+        (Manner::Down, _) => return Vec::new(),
+        (_, None) => return b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        (Manner::OtherBytes, Some(bytes)) => bytes.iter().map(|byte| byte ^ 0x55).collect(),
+        (Manner::Longer, Some(bytes)) if path.contains("/blobs/") => [bytes, &[7; 100][..]].concat(),
+        (Manner::Longer | Manner::Honest, Some(bytes)) => bytes.clone(),
+    };
+    // It knows no ranges: a device has to begin again then.
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.append(&mut body);
+    answer
+}

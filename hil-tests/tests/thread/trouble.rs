@@ -1,0 +1,211 @@
+//! Registries that are down or lie, images that are not for this device, disks that are full or read-only: each is said, and what runs runs on.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lightship_core::id::Digest;
+use serde_json::json;
+
+use crate::device::Device;
+use crate::registry::{Manner, Registry, own_architecture};
+use crate::shore::Shore;
+use crate::{tell, until};
+
+/// A device, what it pulls from, and what it runs.
+struct Scene {
+    shore: Shore,
+    registry: Registry,
+    device: Device,
+    /// The release that is committed, and what only its container's command line holds.
+    running: Option<(Digest, String)>,
+}
+
+impl Scene {
+    async fn new(program: PathBuf) -> Self {
+        let shore = Shore::start().await;
+        let registry = Registry::start().await;
+        let lines = format!(
+            "tunnel = \"off\"\nplain_registries = [\"{}\"]",
+            registry.address
+        );
+        let device = Device::new(program, &shore, &lines).await;
+        Self {
+            shore,
+            registry,
+            device,
+            running: None,
+        }
+    }
+
+    /// Pushes a release of an image of its own, with so many bytes in it.
+    async fn push(&self, number: u8, architecture: &str, bytes: usize) -> (Digest, String) {
+        let artifact = self.registry.image(architecture, number, bytes);
+        let seconds = (1000 + u32::from(number)).to_string();
+        let command = ["/bin/busybox", "sleep", seconds.as_str()];
+        let more = json!({"image": self.registry.repository()});
+        let version = format!("{number}.0.0");
+        let pushed = self.shore.push_image(&version, artifact, &command, more);
+        (pushed.await.0, format!("sleep {seconds}"))
+    }
+
+    /// Waits until a release is committed.
+    async fn committed(&mut self, release: (Digest, String)) {
+        until("the commit", &self.device, async || {
+            self.shore.shows(&release.0).await && self.device.runs(&release.1)
+        })
+        .await;
+        self.running = Some(release);
+    }
+
+    /// Waits until the daemon has said all of this after `from`, and looks whether what was committed runs on.
+    async fn said(&self, from: usize, words: &[&str]) {
+        until(&words.join(" and "), &self.device, async || {
+            let said = self.device.said();
+            words.iter().all(|words| said[from..].contains(words))
+        })
+        .await;
+        self.runs_on().await;
+    }
+
+    async fn runs_on(&self) {
+        let (release, command) = self.running.as_ref().unwrap();
+        assert!(self.device.runs(command), "{}", self.device.said());
+        assert!(self.shore.shows(release).await, "{}", self.device.said());
+    }
+
+    fn mark(&self) -> usize {
+        self.device.said().len()
+    }
+}
+
+#[test]
+fn a_registry_that_is_down_or_lies_and_an_image_for_another_machine_leave_the_old_release_running() {
+    tell(async |program| {
+        let mut scene = Scene::new(program).await;
+        scene.device.start();
+        let first = scene.push(1, own_architecture(), 1000).await;
+        scene.committed(first).await;
+        let troubles = [
+            (2, Manner::Down, "failure: Network"),
+            (3, Manner::OtherBytes, "failure: Corrupt"),
+            (4, Manner::Longer, "failure: Corrupt"),
+        ];
+        for (number, manner, failure) in troubles {
+            scene.registry.behave(manner);
+            let mark = scene.mark();
+            let release = scene.push(number, own_architecture(), 1000).await;
+            scene.said(mark, &["StepFailed", failure]).await;
+            scene.registry.behave(Manner::Honest);
+            scene.committed(release).await;
+        }
+
+        let mark = scene.mark();
+        scene.push(5, "s390x", 1000).await;
+        scene.said(mark, &["reason: Unusable", "s390x"]).await;
+        until("the report", &scene.device, async || {
+            scene.shore.state().await.contains("rejected")
+        })
+        .await;
+        until("the reason, at the fleet", &scene.device, async || {
+            let lines = scene.shore.lines("lightshipd").await;
+            let says = |words: &str| lines.iter().any(|line| line.contains(words));
+            says("web: the image is for linux/s390x") && says(&scene.registry.address.to_string())
+        })
+        .await;
+        scene.runs_on().await;
+    });
+}
+
+/// A small disk of its own for a device, in a mount namespace of its own.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn new(at: &Path) -> Self {
+        #[expect(
+            deprecated,
+            reason = "its file-table flag, which is what makes it unsafe, is not given"
+        )]
+        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).unwrap();
+        mount(&["--make-rprivate", "/"]);
+        fs::create_dir_all(at).unwrap();
+        let at = at.display().to_string();
+        mount(&["-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs", &at]);
+        Self(at.into())
+    }
+
+    /// Writes until nothing more goes on it.
+    fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("fill")).unwrap();
+        for size in [1 << 20, 4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.0.join("fill")).unwrap();
+    }
+
+    /// Nothing can be written by its name any more, as on a file system that the kernel has found errors on.
+    fn close(&self) {
+        let at = self.0.display().to_string();
+        mount(&["--bind", &at, &at]);
+        mount(&["-o", "remount,bind,ro", &at]);
+    }
+
+    fn open(&self) {
+        unmount(&self.0);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        unmount(&self.0);
+    }
+}
+
+fn mount(words: &[&str]) {
+    let ended = Command::new("mount").args(words).status().unwrap();
+    assert!(ended.success(), "mount {words:?}");
+}
+
+fn unmount(path: &Path) {
+    let _ = Command::new("umount").arg("--lazy").arg(path).status();
+}
+
+#[test]
+fn a_disk_that_is_too_small_full_or_read_only_leaves_the_old_release_running() {
+    tell(async |program| {
+        let mut scene = Scene::new(program).await;
+        let disk = Disk::new(&scene.device.path("data"));
+        scene.device.start();
+        let first = scene.push(1, own_architecture(), 1000).await;
+        scene.committed(first).await;
+
+        let mark = scene.mark();
+        scene.push(2, own_architecture(), 30 << 20).await;
+        let words = ["StepFailed", "failure: NoSpace", "bytes are needed"];
+        scene.said(mark, &words).await;
+
+        let mark = scene.mark();
+        disk.fill();
+        let third = scene.push(3, own_architecture(), 1000).await;
+        scene.said(mark, &["RecordNotSaved"]).await;
+        disk.empty();
+        scene.committed(third).await;
+
+        let mark = scene.mark();
+        disk.close();
+        let fourth = scene.push(4, own_architecture(), 1000).await;
+        scene.said(mark, &["RecordNotSaved"]).await;
+        let mark = scene.mark();
+        scene.device.restart();
+        scene.said(mark, &["Read-only file system"]).await;
+        disk.open();
+        scene.device.restart();
+        scene.committed(fourth).await;
+        // Before the device, whose folder it lies in.
+        drop(disk);
+    });
+}
