@@ -171,12 +171,12 @@ impl Drop for Device {
     }
 }
 
-fn processes() -> impl Iterator<Item = u32> {
+pub(crate) fn processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn command_line(pid: u32) -> String {
+pub(crate) fn command_line(pid: u32) -> String {
     let bytes = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline"));
     let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
     text.replace('\0', " ")

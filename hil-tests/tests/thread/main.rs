@@ -5,8 +5,10 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod device;
+mod docker;
 mod kills;
 mod local;
+mod mounts;
 mod registry;
 mod relay;
 mod shore;

@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use lightship_core::id::Digest;
 use serde_json::json;
 
 use crate::device::Device;
+use crate::mounts::{mount, own_mounts, unmount};
 use crate::registry::{Manner, Registry, own_architecture};
 use crate::shore::Shore;
 use crate::{tell, until};
@@ -123,12 +123,7 @@ struct Disk(PathBuf);
 
 impl Disk {
     fn new(at: &Path) -> Self {
-        #[expect(
-            deprecated,
-            reason = "its file-table flag, which is what makes it unsafe, is not given"
-        )]
-        rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).unwrap();
-        mount(&["--make-rprivate", "/"]);
+        own_mounts();
         fs::create_dir_all(at).unwrap();
         let at = at.display().to_string();
         mount(&["-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs", &at]);
@@ -163,15 +158,6 @@ impl Drop for Disk {
     fn drop(&mut self) {
         unmount(&self.0);
     }
-}
-
-fn mount(words: &[&str]) {
-    let ended = Command::new("mount").args(words).status().unwrap();
-    assert!(ended.success(), "mount {words:?}");
-}
-
-fn unmount(path: &Path) {
-    let _ = Command::new("umount").arg("--lazy").arg(path).status();
 }
 
 #[test]

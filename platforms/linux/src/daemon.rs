@@ -5,6 +5,7 @@
 //! - it ends without touching a container, and the next one adopts them;
 //! - every record is on the disk, whole, before the agent hears of it.
 
+mod chosen;
 mod config;
 mod desk;
 mod doctor;

@@ -14,18 +14,20 @@ mod fetch;
 mod health;
 mod host;
 mod network;
+mod output;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bollard::Docker;
-use lightship_spec::container::ContainerSpec;
+use lightship_spec::container::{ContainerSpec, Protocol};
 use lightship_spec::settings::{Resolved, apply};
 
+use crate::engine::pull::Registries;
 use crate::engine::{
-    Component, Documents, Engine, Error, Instance, OnProgress, Presence, blocking,
+    Component, Documents, Engine, Error, Instance, OnProgress, Presence, Provide, blocking,
 };
 use crate::store::{Digest, InstanceId, Record, Store};
 
@@ -43,10 +45,14 @@ const API_TIMEOUT_S: u64 = 3600;
 pub struct Config {
     /// Folders of the host that specs may mount, with everything in them.
     pub binds: Vec<PathBuf>,
-    /// A folder in which each service gets one for its update locks; absent means no locks.
-    pub locks: Option<PathBuf>,
-    /// User and password by registry host.
-    pub credentials: BTreeMap<String, (String, String)>,
+    /// Whether specs may ask for what makes a container the host's master.
+    pub privileged: bool,
+    /// Where the containers' output is kept.
+    pub logs: PathBuf,
+    /// Knows what the device shows at a registry; without it, all are asked anonymously.
+    pub registries: Option<Registries>,
+    /// Gives each container what the daemon has for it; without it there are neither locks nor a local API.
+    pub provide: Option<Arc<dyn Provide>>,
 }
 
 /// An engine over the Docker API.
@@ -127,6 +133,9 @@ impl DockerEngine {
         inner.watch.begin(&inner);
         for record in inner.records().await? {
             health::adopt(&inner, &record).await;
+            if let Ok(plan) = inner.plan(record).await {
+                output::follow(&inner, &plan.record, plan.spec.logs.max_bytes);
+            }
         }
         Ok(Self { inner })
     }
@@ -236,6 +245,7 @@ impl Engine for DockerEngine {
         self.inner.start(&plan).await?;
         self.inner.watch.started(plan.record.id());
         health::begin(&self.inner, &plan);
+        output::follow(&self.inner, &plan.record, plan.spec.logs.max_bytes);
         watch::look(&Arc::downgrade(&self.inner)).await;
         Ok(())
     }
@@ -287,16 +297,64 @@ impl Engine for DockerEngine {
         };
         self.inner.watch.end_probe(record.id());
         self.inner.delete(&record).await?;
-        let store = self.inner.store.clone();
+        self.inner.watch.end_follow(record.id());
+        let (store, provide) = (self.inner.store.clone(), self.inner.config.provide.clone());
+        let log = self.log_folder(instance);
         blocking(move || {
-            let removed = store.remove_instance(record.id());
-            removed.map_err(|error| Error::system("removing a record", error))
+            let id = record.id();
+            let removed = store.remove_instance(id);
+            removed.map_err(|error| Error::system("removing a record", error))?;
+            match std::fs::remove_dir_all(log) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::system("removing a log", error));
+                }
+                _ => {}
+            }
+            let withdrawn = provide.map_or(Ok(()), |provide| provide.withdraw(id));
+            withdrawn.map_err(|error| Error::system("taking back what a service was given", error))
         })
         .await
     }
 
     async fn collect(&self, keep: &[Digest]) -> Result<(), Error> {
         self.inner.collect(keep).await
+    }
+
+    async fn life(&self, instance: &Instance) -> Option<u32> {
+        let record = self.inner.record(instance).await.ok()?;
+        let found = self.inner.inspect(&container_name(&record)).await.ok()??;
+        let runs = found.state?.running == Some(true);
+        let restarts = u32::try_from(found.restart_count.unwrap_or(0)).unwrap_or(0);
+        runs.then_some(restarts.saturating_add(1))
+    }
+
+    fn log_folder(&self, instance: &Instance) -> PathBuf {
+        let id = InstanceId::of(&instance.name, &instance.digest);
+        self.inner.config.logs.join(id.to_string())
+    }
+
+    async fn published(&self) -> Result<Vec<(u16, SocketAddr)>, Error> {
+        let mut published = Vec::new();
+        for record in self.inner.records().await? {
+            match self.inner.presence(&record).await? {
+                Presence::Starting | Presence::Healthy | Presence::Unhealthy => {}
+                Presence::Missing
+                | Presence::Staged
+                | Presence::Exited
+                | Presence::Completed => continue,
+            }
+            let plan = self.inner.plan(record).await?;
+            let ports = plan.spec.network.ports.iter();
+            let open = ports.filter(|port| {
+                port.host_ip.is_none() && port.protocol == Protocol::Tcp && port.host != 0
+            });
+            // The engine itself answers on the host's own address.
+            published.extend(open.map(|port| {
+                let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port.host));
+                (port.host, to)
+            }));
+        }
+        Ok(published)
     }
 
     async fn changed(&self) -> Result<Instance, Error> {

@@ -15,11 +15,14 @@ pub mod runtime;
 pub mod unpack;
 
 pub use error::{Error, Reason};
+pub(crate) use prepare::check_security;
 pub use prepare::{Allowances, Grant};
 pub use provide::{PROVIDED, Provide, Starting};
 pub use pull::{OnProgress, Progress};
 
 use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::store::Digest;
 
@@ -122,6 +125,12 @@ pub trait Engine: Send + Sync {
             runs.then_some(1)
         }
     }
+
+    /// Where the output of an instance is kept, in the form that [`runtime::read_log`] reads.
+    fn log_folder(&self, instance: &Instance) -> PathBuf;
+
+    /// The TCP ports that are published on all addresses of this device, and who answers there.
+    fn published(&self) -> impl Future<Output = Result<Vec<(u16, SocketAddr)>, Error>> + Send;
 
     /// Waits until an instance changes by itself: exits, becomes healthy or unhealthy.
     fn changed(&self) -> impl Future<Output = Result<Instance, Error>> + Send;

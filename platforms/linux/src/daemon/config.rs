@@ -42,6 +42,9 @@ struct File {
     run: PathBuf,
     #[serde(default)]
     engine: EngineKind,
+    /// Of Docker, balenaEngine or podman.
+    #[serde(default = "default_engine_socket")]
+    engine_socket: PathBuf,
     /// A name of a cgroup; another than the default where two daemons share a kernel.
     #[serde(default = "default_cgroup_parent")]
     cgroup_parent: Name,
@@ -69,6 +72,10 @@ struct File {
 
 fn default_data() -> PathBuf {
     PathBuf::from("/var/lib/lightship")
+}
+
+fn default_engine_socket() -> PathBuf {
+    PathBuf::from("/run/docker.sock")
 }
 
 fn default_run() -> PathBuf {
@@ -129,6 +136,8 @@ pub enum EngineKind {
     /// The built-in engine: no other service is needed.
     #[default]
     Builtin,
+    /// Docker, balenaEngine or podman, which are there already.
+    Docker,
     /// None: the device only registers and reports, as a gateway without containers does.
     None,
 }
@@ -158,6 +167,8 @@ pub struct Config {
     pub run: PathBuf,
     /// What runs containers.
     pub engine: EngineKind,
+    /// Where another engine than the built-in one answers.
+    pub engine_socket: PathBuf,
     /// What the containers' cgroups are below.
     pub cgroup_parent: String,
     /// What carries the tunnel.
@@ -230,6 +241,7 @@ impl Config {
             data: file.data,
             run: file.run,
             engine: file.engine,
+            engine_socket: file.engine_socket,
             cgroup_parent: file.cgroup_parent.to_string(),
             tunnel: file.tunnel,
             transports: file.transports,

@@ -125,8 +125,10 @@ pub async fn examine(path: &Path) -> Diagnosis {
             findings.push(space(&config));
             findings.push(clock(&config));
             findings.extend(server::look(&config).await);
-            if config.engine != EngineKind::None {
-                findings.extend(kernel::containers());
+            match config.engine {
+                EngineKind::Builtin => findings.extend(kernel::containers()),
+                EngineKind::Docker => findings.push(engine(&config)),
+                EngineKind::None => {}
             }
         }
     }
@@ -217,6 +219,18 @@ fn space(config: &Config) -> Finding {
         return Finding::warning("disk", found, advice);
     }
     Finding::good("disk", found)
+}
+
+fn engine(config: &Config) -> Finding {
+    let socket = config.engine_socket.display();
+    match std::os::unix::net::UnixStream::connect(&config.engine_socket) {
+        Ok(_) => Finding::good("engine", format!("answers at {socket}")),
+        Err(error) => Finding::bad(
+            "engine",
+            format!("{socket}: {error}"),
+            "start it (systemctl start docker), set `engine_socket` to where it is, or use `engine = \"builtin\"`",
+        ),
+    }
 }
 
 fn clock(config: &Config) -> Finding {

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::tunnel::{Open, Opened};
-use crate::engine::builtin::Builtin;
+use crate::engine::Engine;
 
 /// Connections at once, over all ports.
 const CONNECTIONS: usize = 32;
@@ -30,9 +30,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 type Ways = BTreeMap<u16, SocketAddr>;
 
 /// Serves for ever; poll it beside the driver. Looks again whenever `stirred` says that something has changed.
-pub(super) async fn serve(
+pub(super) async fn serve<E: Engine>(
     mut opened: Opened,
-    engine: Option<Arc<Builtin>>,
+    engine: Option<Arc<E>>,
     own: Vec<u16>,
     mut stirred: watch::Receiver<()>,
 ) -> std::convert::Infallible {
@@ -43,9 +43,8 @@ pub(super) async fn serve(
         let open = open.filter(|open| open.tunnel.backend() == Backend::InProcess);
         match open {
             Some(open) => {
-                served
-                    .settle(&open, ways(engine.as_deref(), &own), &places)
-                    .await
+                let ways = ways(engine.as_deref(), &own).await;
+                served.settle(&open, ways, &places).await
             }
             None => served.end(),
         }
@@ -63,13 +62,14 @@ pub(super) async fn serve(
     }
 }
 
-fn ways(engine: Option<&Builtin>, own: &[u16]) -> Ways {
+async fn ways<E: Engine>(engine: Option<&E>, own: &[u16]) -> Ways {
     let to_itself = |port: &u16| (*port, SocketAddr::from((Ipv4Addr::LOCALHOST, *port)));
     let mut ways: Ways = own.iter().map(to_itself).collect();
-    match engine.map(Builtin::published) {
-        Some(Ok(published)) => ways.extend(published),
-        Some(Err(error)) => tracing::warn!(%error, "published ports are not known"),
-        None => {}
+    if let Some(engine) = engine {
+        match engine.published().await {
+            Ok(published) => ways.extend(published),
+            Err(error) => tracing::warn!(%error, "published ports are not known"),
+        }
     }
     ways.into_iter().take(PORTS).collect()
 }

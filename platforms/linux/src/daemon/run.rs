@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +13,9 @@ use lightship_https::host;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, watch};
 
-use super::config::{Config, EngineKind, TunnelKind};
+use super::config::{Config, TunnelKind};
 use super::desk::Desk;
 use super::doors::{Doors, Service};
-use super::features::features;
 use super::journal::Journal;
 use super::local::Locks;
 use super::platform::Linux;
@@ -28,11 +26,10 @@ use super::steps::Tell;
 use super::sweep::Needs;
 use super::tunnel::Keeper;
 use super::way::{Badge, Readers, Way};
-use super::{inbound, links, metrics, sweep};
-use crate::engine::builtin::{Builtin, Options};
+use super::{chosen, inbound, links, metrics, sweep};
 use crate::engine::pull::{Access, Registries};
-use crate::engine::{Allowances, Engine, Error};
-use crate::store::{Files, Store};
+use crate::engine::{Engine, Error};
+use crate::store::Files;
 
 /// The most components of a release that this daemon runs.
 pub(super) const COMPONENTS: usize = 32;
@@ -59,7 +56,7 @@ pub enum RunError {
     Random(io::Error),
 }
 
-fn storage(doing: &'static str) -> impl FnOnce(io::Error) -> RunError {
+pub(super) fn storage(doing: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |source| RunError::Storage { doing, source }
 }
 
@@ -99,7 +96,7 @@ pub async fn run(config: Config) -> Result<End, RunError> {
     let (tell, happenings) = mpsc::unbounded_channel();
     let desk = Desk::open(&config, &loaded.saved());
     let desk = desk.map_err(storage("opening the services' folders"))?;
-    let engine = engine(&config, &registries, &desk)?;
+    let engine = chosen::open(&config, &registries, &desk).await?;
     watch(engine.clone(), tell.clone(), desk.locks());
     let begun = desk.begin(engine.clone(), tell.clone()).await;
     begun.map_err(storage("opening the local API"))?;
@@ -207,7 +204,7 @@ fn client_inside(doors: &Doors) -> Result<reqwest::Client, RunError> {
 }
 
 /// Host and port of a URL, as images name their registry.
-fn authority(url: &str) -> String {
+pub(super) fn authority(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest).to_owned()
 }
@@ -257,37 +254,6 @@ fn access(config: &Config) -> BTreeMap<String, Access> {
             (host.clone(), access)
         })
         .collect()
-}
-
-fn engine(
-    config: &Config,
-    registries: &Registries,
-    desk: &Desk,
-) -> Result<Option<Arc<Builtin>>, RunError> {
-    if config.engine == EngineKind::None {
-        return Ok(None);
-    }
-    let store = Store::open(&config.data.join("engine"), Files::default());
-    let store = store.map_err(storage("opening the store of images"))?;
-    let program = std::env::current_exe().map_err(storage("finding this program"))?;
-    let options = Options {
-        run: config.run.join("engine"),
-        logs: config.data.join("logs"),
-        program,
-        allowances: Allowances {
-            binds: config.allowed_binds.clone(),
-            privileged: config.allow_privileged,
-            features: features(config.allow_privileged),
-        },
-        addresses: Ipv4Addr::new(172, 30, 0, 0),
-        cgroup_parent: config.cgroup_parent.clone(),
-        provide: Some(desk.provide()),
-    };
-    Ok(Some(Arc::new(Builtin::open(
-        store,
-        registries.clone(),
-        options,
-    )?)))
 }
 
 /// Tells of changes of containers, and when the process is to end.

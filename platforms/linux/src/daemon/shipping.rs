@@ -19,7 +19,6 @@ use tokio::time::{sleep, timeout};
 use super::journal::SERVICE;
 use super::senders::Senders;
 use crate::engine::Engine;
-use crate::engine::builtin::Builtin;
 use crate::engine::runtime::{Line, LogWatch, Position, Stream, read_log_at_most};
 
 /// Time for more lines to come before some are sent.
@@ -50,9 +49,9 @@ impl Flush {
 }
 
 /// All logs and how far the fleet has them.
-pub(super) struct Shipper {
+pub(super) struct Shipper<E> {
     pub(super) senders: Senders,
-    pub(super) engine: Option<Arc<Builtin>>,
+    pub(super) engine: Option<Arc<E>>,
     /// The folder of the logs; the daemon's own is in it.
     pub(super) logs: PathBuf,
     pub(super) online: watch::Receiver<bool>,
@@ -75,10 +74,10 @@ struct Row<'a> {
     line: &'a str,
 }
 
-impl Shipper {
+impl<E: Engine> Shipper<E> {
     pub(super) fn new(
         senders: Senders,
-        engine: Option<Arc<Builtin>>,
+        engine: Option<Arc<E>>,
         logs: PathBuf,
         online: watch::Receiver<bool>,
         stirred: watch::Receiver<()>,
@@ -173,7 +172,7 @@ impl Shipper {
             && let Ok(instances) = engine.inventory().await
         {
             found.extend(instances.into_iter().map(|(instance, _)| {
-                let folder = engine.log_folder_of(&instance);
+                let folder = engine.log_folder(&instance);
                 let key = folder.file_name().unwrap_or_default();
                 (key.to_string_lossy().into_owned(), instance.name, folder)
             }));

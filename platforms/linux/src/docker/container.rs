@@ -71,6 +71,11 @@ impl Inner {
         self.create(plan).await?;
         self.mark_stopped(&plan.record, false).await?;
         let name = plan.container();
+        let known = self.inspect(&name).await?.and_then(|known| known.state);
+        if known.is_none_or(|state| state.running != Some(true)) {
+            // Folders in /run are gone after the device restarted.
+            self.grant(plan)?;
+        }
         let started = self
             .docker
             .start_container(&name, None::<StartContainerOptions>);

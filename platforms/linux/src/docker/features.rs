@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bollard::models::{DeviceMapping, Mount as ApiMount};
-use lightship_spec::compose::LOCK_FILES;
 use lightship_spec::container::{Feature, HealthTest, Mount, NetworkMode};
 
 use super::body::bind;
 use super::{Inner, Plan};
-use crate::engine::{Error, PROVIDED};
+use crate::engine::{Error, Grant, PROVIDED, Starting, check_security};
 
 /// What features add to a container.
 #[derive(Debug, Default)]
@@ -22,17 +21,32 @@ pub(super) struct Extras {
 /// Device nodes of graphics processors, as far as a board has them.
 const GPU_NODES: [&str; 4] = ["/dev/dri", "/dev/vchiq", "/dev/mali0", "/dev/galcore"];
 
+/// With these a container can make itself the host's master.
+const MIGHTY: [Feature; 4] = [
+    Feature::Dbus,
+    Feature::Sysfs,
+    Feature::Procfs,
+    Feature::EngineSocket,
+];
+
 impl Inner {
     /// Refuses what this device does not do or allow, before anything is made.
     pub(super) async fn check(&self, plan: &Plan) -> Result<(), Error> {
+        check_security(&plan.spec.security, self.config.privileged)?;
         for mount in &plan.spec.mounts {
             if let Mount::Bind { source, .. } = mount {
                 self.check_bind(Path::new(source))?;
             }
         }
         for feature in &plan.spec.features {
-            if PROVIDED.contains(feature) {
-                let why = "the Docker engine does not offer the local API; use the built-in engine";
+            if PROVIDED.contains(feature) && self.config.provide.is_none() {
+                let why = "nobody offers the local API here";
+                return Err(Error::refused("features", why));
+            }
+            if MIGHTY.contains(feature) && !self.config.privileged {
+                let why = format!(
+                    "{feature:?} needs `allow_privileged` in the device's configuration"
+                );
                 return Err(Error::refused("features", why));
             }
         }
@@ -67,23 +81,36 @@ impl Inner {
         Err(Error::refused("mounts", why))
     }
 
+    /// What the daemon gives the container; what a life before left behind is gone afterwards.
+    pub(super) fn grant(&self, plan: &Plan) -> Result<Grant, Error> {
+        let Some(provide) = &self.config.provide else {
+            return Ok(Grant::default());
+        };
+        let starting = Starting {
+            id: plan.record.id(),
+            name: &plan.record.name,
+            spec: &plan.spec,
+        };
+        let provided = provide.provide(&starting);
+        provided.map_err(|error| Error::system("giving a service what it may have", error))
+    }
+
     pub(super) fn extras(&self, plan: &Plan) -> Result<Extras, Error> {
         let mut extras = Extras::default();
         for feature in &plan.spec.features {
             self.add(*feature, &mut extras);
         }
-        if let Some(locks) = &self.config.locks {
-            let folder = locks.join(&plan.spec.application).join(&plan.record.name);
-            std::fs::create_dir_all(&folder)
-                .map_err(|error| Error::system("making the folder of locks", error))?;
-            let source = folder.display().to_string();
-            let targets = LOCK_FILES
-                .iter()
-                .filter_map(|file| Some(file.rsplit_once('/')?.0));
-            extras
-                .mounts
-                .extend(targets.map(|target| bind(&source, target, false, false)));
+        let grant = self.grant(plan)?;
+        for (name, value) in grant.environment {
+            let is_said = plan.resolved.environment.contains_key(&name);
+            if !is_said {
+                extras.environment.insert(name, value);
+            }
         }
+        let mounts = grant.mounts.iter();
+        extras.mounts.extend(mounts.map(|(source, target, read_only)| {
+            bind(&source.display().to_string(), target, *read_only, false)
+        }));
         Ok(extras)
     }
 

@@ -86,16 +86,14 @@ impl Inner {
             .from_image(image)
             .build();
         let host = repository.split('/').next().unwrap_or_default();
-        let credentials =
-            self.config
-                .credentials
-                .get(host)
-                .map(|(user, password)| DockerCredentials {
-                    username: Some(user.clone()),
-                    password: Some(password.clone()),
-                    serveraddress: Some(host.to_owned()),
-                    ..DockerCredentials::default()
-                });
+        let registries = self.config.registries.as_ref();
+        let known = registries.and_then(|registries| registries.credentials(host));
+        let credentials = known.map(|known| DockerCredentials {
+            username: Some(known.user),
+            password: Some(known.password),
+            serveraddress: Some(host.to_owned()),
+            ..DockerCredentials::default()
+        });
         let mut steps = self.docker.create_image(Some(options), None, credentials);
         let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         while let Some(step) = steps.next().await {

@@ -41,6 +41,8 @@ struct State {
     /// What our own tests found.
     probed: HashMap<InstanceId, Presence>,
     probes: HashMap<InstanceId, AbortHandle>,
+    /// Who brings the output of which instance.
+    followers: HashMap<InstanceId, AbortHandle>,
     watcher: Option<AbortHandle>,
 }
 
@@ -51,6 +53,7 @@ impl Drop for Watch {
             .watcher
             .iter()
             .chain(state.probes.values())
+            .chain(state.followers.values())
             .for_each(AbortHandle::abort);
     }
 }
@@ -132,6 +135,21 @@ impl Watch {
     pub(super) fn begin_probe(&self, id: InstanceId, task: AbortHandle) {
         if let Some(before) = self.state().probes.insert(id, task) {
             before.abort();
+        }
+    }
+
+    pub(super) fn is_followed(&self, id: InstanceId) -> bool {
+        let state = self.state();
+        state.followers.get(&id).is_some_and(|task| !task.is_finished())
+    }
+
+    pub(super) fn follow(&self, id: InstanceId, task: AbortHandle) {
+        self.state().followers.insert(id, task);
+    }
+
+    pub(super) fn end_follow(&self, id: InstanceId) {
+        if let Some(task) = self.state().followers.remove(&id) {
+            task.abort();
         }
     }
 

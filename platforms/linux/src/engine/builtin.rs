@@ -12,7 +12,7 @@ pub use exec::Session;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,25 +108,20 @@ impl Builtin {
         instance: &Instance,
         from: Position,
     ) -> Result<(Vec<Line>, Position), Error> {
-        let folder = self.log_folder(id(instance));
+        let folder = self.output_of(id(instance));
         blocking(move || runtime::read_log(&folder, from).doing("reading a log")).await
     }
 
     /// Tells when an instance says more.
     pub fn watch_log(&self, instance: &Instance) -> Result<LogWatch, Error> {
-        LogWatch::new(&self.log_folder(id(instance))).doing("watching a log")
-    }
-
-    /// Where the output of an instance is kept.
-    pub(crate) fn log_folder_of(&self, instance: &Instance) -> PathBuf {
-        self.log_folder(id(instance))
+        LogWatch::new(&self.output_of(id(instance))).doing("watching a log")
     }
 
     fn folder(&self, id: InstanceId) -> PathBuf {
         self.options.run.join(id.to_string())
     }
 
-    fn log_folder(&self, id: InstanceId) -> PathBuf {
+    fn output_of(&self, id: InstanceId) -> PathBuf {
         self.options.logs.join(id.to_string())
     }
 
@@ -298,7 +293,7 @@ impl Engine for Builtin {
         let id = id(instance);
         self.stop_instance(id).await?;
         self.prune_networks().await?;
-        let (store, folder, log) = (self.store.clone(), self.folder(id), self.log_folder(id));
+        let (store, folder, log) = (self.store.clone(), self.folder(id), self.output_of(id));
         let provide = self.options.provide.clone();
         blocking(move || {
             gone(std::fs::remove_dir_all(folder)).doing("removing a run folder")?;
@@ -340,6 +335,14 @@ impl Engine for Builtin {
         let state = State::read(&folder).ok()??;
         let runs = matches!(state.phase, Phase::Running(_) | Phase::Stopping);
         (runs && runtime::is_alive(&folder)).then_some(state.starts.max(1))
+    }
+
+    fn log_folder(&self, instance: &Instance) -> PathBuf {
+        self.output_of(id(instance))
+    }
+
+    async fn published(&self) -> Result<Vec<(u16, SocketAddr)>, Error> {
+        self.published_ports()
     }
 
     async fn changed(&self) -> Result<Instance, Error> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lightship_spec::container::{
-    ContainerSpec, Feature, Health, HealthTest, Mount, NetworkMode, Settings,
+    ContainerSpec, Feature, Health, HealthTest, Mount, NetworkMode, Security, Settings,
 };
 use lightship_spec::settings::{self, ResolvedFile};
 
@@ -121,14 +121,7 @@ pub(super) fn prepare(
 
 /// Refuses what this device does not do, before anything is started.
 fn check(spec: &ContainerSpec, allowances: &Allowances) -> Result<(), Error> {
-    let capabilities = Capabilities::of(&spec.security)?;
-    let plain = Capabilities::of(&Default::default())?;
-    if !allowances.privileged
-        && (spec.security.privileged || spec.security.host_pid || !plain.covers(capabilities))
-    {
-        let why = "needs `privileged` to be allowed in the device's configuration";
-        return Err(Error::refused("security", why));
-    }
+    check_security(&spec.security, allowances.privileged)?;
     if spec.device_rules.len() > MAX_RULES {
         return Err(Error::refused(
             "device_rules",
@@ -163,6 +156,17 @@ fn check(spec: &ContainerSpec, allowances: &Allowances) -> Result<(), Error> {
     spec.mounts
         .iter()
         .try_for_each(|mount| check_mount(mount, allowances))
+}
+
+/// Refuses what goes beyond Docker's default where the device does not allow it.
+pub(crate) fn check_security(security: &Security, is_allowed: bool) -> Result<(), Error> {
+    let capabilities = Capabilities::of(security)?;
+    let plain = Capabilities::of(&Default::default())?;
+    if !is_allowed && (security.privileged || security.host_pid || !plain.covers(capabilities)) {
+        let why = "needs `allow_privileged` in the device's configuration";
+        return Err(Error::refused("security", why));
+    }
+    Ok(())
 }
 
 fn check_sysctl(name: &str, spec: &ContainerSpec) -> Result<(), Error> {

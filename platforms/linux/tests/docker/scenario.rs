@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 
 use lightship_spec::container::ContainerSpec;
 use lightshipd::docker::{Config, DockerEngine};
-use lightshipd::engine::{Component, Documents, Engine, Error, Instance, Presence, Reason};
-use lightshipd::store::{Digest, Files, Store};
+use lightshipd::engine::runtime::{Position, read_log};
+use lightshipd::engine::{
+    Component, Documents, Engine, Error, Grant, Instance, Presence, Provide, Reason, Starting,
+};
+use lightshipd::store::{Digest, Files, InstanceId, Store};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Kind};
@@ -68,12 +71,38 @@ pub(crate) async fn run(kind: Kind) {
     println!("{kind:?}: {:.1} s", began.elapsed().as_secs_f32());
 }
 
+/// Gives each container a folder and a variable.
+#[derive(Debug)]
+struct Gives(PathBuf);
+
+impl Provide for Gives {
+    fn provide(&self, starting: &Starting<'_>) -> std::io::Result<Grant> {
+        self.withdraw(starting.id)?;
+        let folder = self.0.join(starting.id.to_string());
+        fs::create_dir_all(&folder)?;
+        let name = starting.name.to_owned();
+        Ok(Grant {
+            environment: BTreeMap::from([("GIVEN".to_owned(), name)]),
+            mounts: vec![(folder, "/run/lightship".to_owned(), false)],
+        })
+    }
+
+    fn withdraw(&self, id: InstanceId) -> std::io::Result<()> {
+        match fs::remove_dir_all(self.0.join(id.to_string())) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
 async fn connect(daemon: &Daemon, out: &Path) -> DockerEngine {
     let store = Store::open(&daemon.folder.path().join("store"), Files::default()).unwrap();
     let config = Config {
         binds: vec![out.to_owned()],
-        locks: Some(daemon.folder.path().join("locks")),
-        credentials: BTreeMap::new(),
+        privileged: false,
+        logs: daemon.folder.path().join("logs"),
+        registries: None,
+        provide: Some(Arc::new(Gives(daemon.folder.path().join("given")))),
     };
     let connected = DockerEngine::connect(&daemon.socket(), store, config).await;
     connected.unwrap_or_else(|error| panic!("{error}\n{}", daemon.log()))
@@ -240,7 +269,11 @@ impl Bench {
             (bind("/etc"), "not among the paths"),
             (bind(&inside.display().to_string()), "not among the paths"),
             (bind("/nowhere"), "No such file"),
-            (json!({"features": ["local-api"]}), "local API"),
+            (json!({"features": ["dbus"]}), "allow_privileged"),
+            (
+                json!({"security": {"privileged": true}}),
+                "allow_privileged",
+            ),
             (
                 json!({"network": {"mode": "none"}, "health": {"test": {"tcp": {"port": 1}}}}),
                 "without a network",
@@ -257,7 +290,7 @@ impl Bench {
     async fn a_service_gets_what_its_spec_says(&self) {
         let line = "env > /tmp/e; id -u >> /tmp/e; hostname >> /tmp/e; cat /run/secrets/token >> /tmp/e; \
             stat -c %a%u /run/secrets/token >> /tmp/e; touch /not 2>/dev/null || echo read-only >> /tmp/e; \
-            ls -d /run/lightship /tmp/balena >> /tmp/e; mv /tmp/e /out/service; exec sleep 1000";
+            ls -d /run/lightship >> /tmp/e; echo said; echo and cried >&2; mv /tmp/e /out/service; exec sleep 1000";
         let mut whole = self.shell("service", line, json!({
             "environment": {"A": "signed", "B": "default"},
             "settable": {"B": {}, "TOKEN": {"secret": true}},
@@ -282,6 +315,7 @@ impl Bench {
         let text = self.written("service").await;
         for line in [
             "A=signed",
+            "GIVEN=service",
             "B=device",
             "FROM_IMAGE=1",
             "0",
@@ -300,6 +334,8 @@ impl Bench {
             "a secret is in the environment:\n{text}"
         );
         self.becomes(&instance, Presence::Healthy).await;
+        assert_eq!(self.printed(&instance, 2).await, ["and cried", "said"]);
+        assert_eq!(self.engine.life(&instance).await, Some(1));
         // The daemon restarts; the container does not notice.
         let again = connect(&self.daemon, &self.out).await;
         assert_eq!(
@@ -317,6 +353,22 @@ impl Bench {
             self.engine.probe(&instance).await.unwrap(),
             Presence::Missing
         );
+    }
+
+    /// What was kept of the output once there are so many lines, sorted.
+    async fn printed(&self, instance: &Instance, lines: usize) -> Vec<String> {
+        let folder = self.engine.log_folder(instance);
+        let patience = Instant::now() + Duration::from_secs(30);
+        loop {
+            let (kept, _) = read_log(&folder, Position::default()).unwrap_or_default();
+            if kept.len() >= lines {
+                let mut text: Vec<String> = kept.into_iter().map(|line| line.text).collect();
+                text.sort();
+                return text;
+            }
+            assert!(Instant::now() < patience, "{kept:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn services_find_each_other_and_are_found_from_outside(&self) {

@@ -42,7 +42,11 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ),
     ("data", "an absolute path, such as \"/var/lib/lightship\""),
     ("run", "an absolute path, such as \"/run/lightship\""),
-    ("engine", "\"builtin\" or \"none\""),
+    ("engine", "\"builtin\", \"docker\" or \"none\""),
+    (
+        "engine_socket",
+        "an absolute path, such as \"/run/docker.sock\" or \"/run/podman/podman.sock\"",
+    ),
     (
         "cgroup_parent",
         "a name for the cgroup above all containers (1 to 32 of a-z, 0-9, - and _)",
@@ -142,7 +146,11 @@ impl<'a> Source<'a> {
         if has_authority && !is_pem(&file.authority) {
             return Err(self.wrong("authority", "holds no certificate"));
         }
-        for (key, path) in [("data", &file.data), ("run", &file.run)] {
+        for (key, path) in [
+            ("data", &file.data),
+            ("run", &file.run),
+            ("engine_socket", &file.engine_socket),
+        ] {
             if !path.is_absolute() {
                 return Err(self.wrong(key, &format!("is {path:?}")));
             }

@@ -99,7 +99,7 @@ impl Builtin {
     }
 
     /// The TCP ports that are published on all addresses of this device, and who answers there.
-    pub(crate) fn published(&self) -> Result<Vec<(u16, SocketAddr)>, Error> {
+    pub(super) fn published_ports(&self) -> Result<Vec<(u16, SocketAddr)>, Error> {
         let forwards = self.read_ledger()?.forwards(self.options.addresses);
         let open = forwards
             .into_iter()

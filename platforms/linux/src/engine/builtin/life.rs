@@ -65,7 +65,7 @@ impl Builtin {
                 .collect(),
             instance: self.store.instance(id),
             volumes: self.store.volume(&spec.application, ""),
-            log: self.log_folder(id),
+            log: self.output_of(id),
             arguments: prepared.arguments,
             environment: prepared.environment,
             user: prepared.user,

@@ -90,6 +90,11 @@ impl Registries {
         *own = Some((host.to_owned(), credentials));
     }
 
+    /// What the device shows at a registry.
+    pub fn credentials(&self, host: &str) -> Option<Credentials> {
+        self.access_to(host).credentials
+    }
+
     /// A manifest or an index, verified.
     pub(super) async fn manifest(
         &self,
@@ -178,7 +183,7 @@ impl Registries {
                 return Ok(response);
             }
         }
-        let scheme = match self.access_to(from).plain_http {
+        let scheme = match self.access_to(&from.host).plain_http {
             true => "http",
             false => "https",
         };
@@ -190,7 +195,7 @@ impl Registries {
 
     /// What the challenge asks for: inside the tunnel when the fleet itself gives it out, or from wherever the registry says.
     async fn token(&self, from: &Reference, challenge: &str) -> Result<String, Error> {
-        let access = self.access_to(from);
+        let access = self.access_to(&from.host);
         if let Some(inside) = self.inside_for(&from.host) {
             let realm = format!("https://{}/", from.host);
             if challenge.contains(&format!("realm=\"{realm}")) {
@@ -214,11 +219,11 @@ impl Registries {
         self.inside.as_ref().filter(|_| is_own)
     }
 
-    fn access_to(&self, from: &Reference) -> Access {
-        let mut access = self.access.get(&from.host).cloned().unwrap_or_default();
+    fn access_to(&self, host: &str) -> Access {
+        let mut access = self.access.get(host).cloned().unwrap_or_default();
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((host, credentials)) = &*own
-            && *host == from.host
+        if let Some((own, credentials)) = &*own
+            && own == host
         {
             access.credentials = Some(credentials.clone());
         }

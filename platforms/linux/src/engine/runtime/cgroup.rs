@@ -107,11 +107,22 @@ impl Cgroup {
         self.folders.iter().try_for_each(fs::create_dir_all)
     }
 
-    /// Moves the calling process in. A container that was started without groups has none to join.
-    pub(crate) fn join(&self) -> io::Result<()> {
-        if !self.folders.iter().any(|folder| folder.exists()) {
-            return Ok(());
+    /// Those of a container that was started without any.
+    pub(crate) fn none() -> Self {
+        Self {
+            parent: String::new(),
+            folders: Vec::new(),
+            unified: is_unified(),
         }
+    }
+
+    /// Whether there are any: [`Self::make`] finds out.
+    pub(crate) fn is_any(&self) -> bool {
+        !self.folders.is_empty()
+    }
+
+    /// Moves the calling process in.
+    pub(crate) fn join(&self) -> io::Result<()> {
         self.folders
             .iter()
             .try_for_each(|folder| fs::write(folder.join("cgroup.procs"), "0"))

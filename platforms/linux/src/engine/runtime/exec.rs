@@ -55,20 +55,18 @@ fn run(arguments: &[String]) -> Result<u8, String> {
     let bytes = fs::read(folder.join("bundle")).map_err(told)?;
     let bundle: Bundle = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     let state = State::read(folder).map_err(told)?;
-    let process = state
-        .and_then(|state| state.process)
+    let (process, has_groups) = state
+        .and_then(|state| Some((state.process?, state.has_groups)))
         .ok_or("the container does not run")?;
+    let cgroup = match has_groups {
+        true => Cgroup::of(&bundle.cgroup_parent, &bundle.id),
+        false => Cgroup::none(),
+    };
     let network = namespace(process, "net").map_err(told)?;
     rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| error.to_string())?;
     let streams = [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()];
-    let mut child = start(
-        &bundle,
-        process,
-        &Cgroup::of(&bundle.cgroup_parent, &bundle.id),
-        &request,
-        streams,
-    )?;
+    let mut child = start(&bundle, process, &cgroup, &request, streams)?;
     let status = child.wait().map_err(told)?;
     let status = status
         .code()

@@ -87,6 +87,11 @@ impl Writer {
         let time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| time.as_millis());
+        self.write_at(u64::try_from(time).unwrap_or(u64::MAX), stream, text)
+    }
+
+    /// A line that was printed at another time than now, in milliseconds since 1970.
+    pub(crate) fn write_at(&mut self, time: u64, stream: Stream, text: &[u8]) -> io::Result<()> {
         let mark = match stream {
             Stream::Out => 'o',
             Stream::Error => 'e',

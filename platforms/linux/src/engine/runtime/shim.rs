@@ -365,6 +365,7 @@ impl Shim {
             starts: self.supervisor.starts(),
             last_exit: self.supervisor.last_exit(),
             warnings: self.warnings.clone(),
+            has_groups: self.cgroup.is_any(),
         };
         if state.write(&self.bundle.folder).is_ok() {
             notify(&self.bundle.folder, &self.bundle.id);

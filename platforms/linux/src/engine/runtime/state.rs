@@ -34,6 +34,14 @@ pub struct State {
     pub last_exit: Option<Exit>,
     /// Limits that this kernel does not enforce.
     pub warnings: Vec<String>,
+    /// Whether it is in groups of its own; a daemon that may make none runs it without.
+    #[serde(default = "grouped")]
+    pub has_groups: bool,
+}
+
+/// Shims did not say so once, and had groups.
+const fn grouped() -> bool {
+    true
 }
 
 impl State {
@@ -49,6 +57,7 @@ impl State {
             starts: 0,
             last_exit: None,
             warnings: Vec::new(),
+            has_groups: true,
         }
     }
 

@@ -67,6 +67,7 @@ fn every_key_has_values_that_are_wrong_and_each_is_named_with_its_line_and_what_
         ("data", &["0", "\"lib/lightship\""]),
         ("run", &["0", "\"run\""]),
         ("engine", &["0", "\"dokcer\""]),
+        ("engine_socket", &["0", "\"docker.sock\""]),
         ("cgroup_parent", &["1", "\"a/b\""]),
         ("tunnel", &["0", "\"wireguard\""]),
         (
