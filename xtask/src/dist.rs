@@ -13,9 +13,10 @@ use crate::{elf, packages, process, setup, workspace};
 const HELP: &str = "\
 Builds static programs and Debian packages into target/dist/.
 
-Usage: cargo xtask dist [architecture]
+Usage: cargo xtask dist [architecture [package]]
 
 Architectures are amd64, arm64 and armhf; without one all are built.
+Packages are lightshipd, lightship and lightship-server; without one all are built.
 The same sources give the same packages.";
 
 /// An architecture and how it is built.
@@ -108,6 +109,10 @@ const PRODUCTS: &[Product] = &[
 
 /// Runs the command.
 pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
+    let (words, package) = match words {
+        [architecture, package] => (std::slice::from_ref(architecture), Some(package)),
+        _ => (words, None),
+    };
     let chosen: Vec<_> = match words {
         [] => ARCHITECTURES.iter().collect(),
         [word] if word == "--help" || word == "-h" => {
@@ -118,8 +123,13 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
             .iter()
             .filter(|known| known.name == name)
             .collect(),
-        _ => bail!("name one architecture or none\n\n{HELP}"),
+        _ => bail!("name one architecture and one package at most\n\n{HELP}"),
     };
+    let wanted = |product: &&Product| package.is_none_or(|name| product.package == name);
+    ensure!(
+        PRODUCTS.iter().any(|product| wanted(&product)),
+        "there is no such package\n\n{HELP}"
+    );
     ensure!(
         !chosen.is_empty(),
         "there is no such architecture\n\n{HELP}"
@@ -134,7 +144,7 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     });
     for architecture in chosen {
         report.step(architecture.name, |step| {
-            for product in PRODUCTS {
+            for product in PRODUCTS.iter().filter(wanted) {
                 step.check(
                     product.package,
                     ship(root, &metadata, architecture, product),
@@ -300,5 +310,6 @@ mod tests {
     #[test]
     fn an_unknown_architecture_is_an_error() {
         assert!(run(&["pdp11".to_owned()]).is_err());
+        assert!(run(&["armhf".to_owned(), "lightshop".to_owned()]).is_err());
     }
 }

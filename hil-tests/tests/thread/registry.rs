@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use lightship_core::id::Digest;
-use lightship_core::target::Artifact;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -67,15 +66,15 @@ impl Registry {
         self.shelf.lock().unwrap().manner = manner;
     }
 
-    fn add(&self, bytes: Vec<u8>) -> String {
-        let digest = format!("sha256:{}", Digest::of(&bytes));
+    fn add(&self, bytes: &[u8]) -> String {
+        let digest = format!("sha256:{}", Digest::of(bytes));
         let mut shelf = self.shelf.lock().unwrap();
-        shelf.blobs.insert(digest.clone(), bytes);
+        shelf.blobs.insert(digest.clone(), bytes.to_vec());
         digest
     }
 
-    /// An image of busybox and so many bytes more; no two numbers give the same layer.
-    pub(crate) fn image(&self, architecture: &str, number: u8, more: usize) -> Artifact {
+    /// An image of busybox and so many bytes more, and no two numbers give the same layer: its layer, its configuration, its manifest.
+    pub(crate) fn image(&self, architecture: &str, number: u8, more: usize) -> [Vec<u8>; 3] {
         let mut layer = tar::Builder::new(Vec::new());
         layer
             .append_path_with_name("/bin/busybox", "bin/busybox")
@@ -89,27 +88,21 @@ impl Registry {
             .append_data(&mut header, name, bytes.as_slice())
             .unwrap();
         let layer = layer.into_inner().unwrap();
-        let length = layer.len();
-        let layer = self.add(layer);
+        let digest = self.add(&layer);
         let config = json!({
             "architecture": architecture, "os": "linux", "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [layer]},
+            "rootfs": {"type": "layers", "diff_ids": [digest]},
         });
         let config = config.to_string().into_bytes();
-        let config_length = config.len();
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": self.add(config), "size": config_length},
-            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": length}],
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": self.add(&config), "size": config.len()},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": layer.len()}],
         });
         let manifest = manifest.to_string().into_bytes();
-        let artifact = Artifact {
-            digest: Digest::of(&manifest),
-            size: manifest.len() as u64,
-        };
-        self.add(manifest);
-        artifact
+        self.add(&manifest);
+        [layer, config, manifest]
     }
 }
 

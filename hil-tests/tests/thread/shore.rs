@@ -244,7 +244,7 @@ impl Shore {
         device["running"].as_str() == Some(&release.to_string())
     }
 
-    async fn upload(&self, bytes: &[u8]) -> String {
+    pub(crate) async fn upload(&self, bytes: &[u8]) -> String {
         let digest = format!("sha256:{}", Digest::of(bytes));
         let path = format!("{}/v2/harbour/blobs/uploads/?digest={digest}", self.url);
         let request = self.client.post(path).bearer_auth(&self.token);
@@ -285,7 +285,11 @@ impl Shore {
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config.len()},
             "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer_digest, "size": layer.len()}],
         });
-        let manifest = manifest.to_string().into_bytes();
+        self.keep_manifest(manifest.to_string().into_bytes()).await
+    }
+
+    /// Uploads the manifest of an image whose other parts are there.
+    pub(crate) async fn keep_manifest(&self, manifest: Vec<u8>) -> Artifact {
         let digest = Digest::of(&manifest);
         let path = format!("{}/v2/harbour/manifests/sha256:{digest}", self.url);
         let request = self.client.put(path).bearer_auth(&self.token);

@@ -41,7 +41,11 @@ impl Scene {
 
     /// Pushes a release of an image of its own, with so many bytes in it.
     async fn push(&self, number: u8, architecture: &str, bytes: usize) -> (Digest, String) {
-        let artifact = self.registry.image(architecture, number, bytes);
+        // The fleet takes no release whose images it has not, wherever devices are to pull them from.
+        let [layer, config, manifest] = self.registry.image(architecture, number, bytes);
+        self.shore.upload(&layer).await;
+        self.shore.upload(&config).await;
+        let artifact = self.shore.keep_manifest(manifest).await;
         let seconds = (1000 + u32::from(number)).to_string();
         let command = ["/bin/busybox", "sleep", seconds.as_str()];
         let more = json!({"image": self.registry.repository()});
