@@ -126,12 +126,17 @@ async fn serve(mut client: TcpStream, shelf: Arc<Mutex<Shelf>>) {
 
 fn answer(head: &str, shelf: &Shelf) -> Vec<u8> {
     let path = head.split(' ').nth(1).unwrap_or_default();
-    let known = path.rsplit('/').next().and_then(|name| shelf.blobs.get(name));
+    let known = path
+        .rsplit('/')
+        .next()
+        .and_then(|name| shelf.blobs.get(name));
     let mut body = match (shelf.manner, known) {
         (Manner::Down, _) => return Vec::new(),
         (_, None) => return b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(),
         (Manner::OtherBytes, Some(bytes)) => bytes.iter().map(|byte| byte ^ 0x55).collect(),
-        (Manner::Longer, Some(bytes)) if path.contains("/blobs/") => [bytes, &[7; 100][..]].concat(),
+        (Manner::Longer, Some(bytes)) if path.contains("/blobs/") => {
+            [bytes, &[7; 100][..]].concat()
+        }
         (Manner::Longer | Manner::Honest, Some(bytes)) => bytes.clone(),
     };
     // It knows no ranges: a device has to begin again then.

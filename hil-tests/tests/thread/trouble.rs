@@ -85,7 +85,8 @@ impl Scene {
 }
 
 #[test]
-fn a_registry_that_is_down_or_lies_and_an_image_for_another_machine_leave_the_old_release_running() {
+fn a_registry_that_is_down_or_lies_and_an_image_for_another_machine_leave_the_old_release_running()
+{
     tell(async |program| {
         let mut scene = Scene::new(program).await;
         scene.device.start();

@@ -338,10 +338,9 @@ impl Engine for DockerEngine {
         for record in self.inner.records().await? {
             match self.inner.presence(&record).await? {
                 Presence::Starting | Presence::Healthy | Presence::Unhealthy => {}
-                Presence::Missing
-                | Presence::Staged
-                | Presence::Exited
-                | Presence::Completed => continue,
+                Presence::Missing | Presence::Staged | Presence::Exited | Presence::Completed => {
+                    continue;
+                }
             }
             let plan = self.inner.plan(record).await?;
             let ports = plan.spec.network.ports.iter();

@@ -44,9 +44,8 @@ impl Inner {
                 return Err(Error::refused("features", why));
             }
             if MIGHTY.contains(feature) && !self.config.privileged {
-                let why = format!(
-                    "{feature:?} needs `allow_privileged` in the device's configuration"
-                );
+                let why =
+                    format!("{feature:?} needs `allow_privileged` in the device's configuration");
                 return Err(Error::refused("features", why));
             }
         }
@@ -108,9 +107,11 @@ impl Inner {
             }
         }
         let mounts = grant.mounts.iter();
-        extras.mounts.extend(mounts.map(|(source, target, read_only)| {
-            bind(&source.display().to_string(), target, *read_only, false)
-        }));
+        extras
+            .mounts
+            .extend(mounts.map(|(source, target, read_only)| {
+                bind(&source.display().to_string(), target, *read_only, false)
+            }));
         Ok(extras)
     }
 

@@ -140,7 +140,10 @@ impl Watch {
 
     pub(super) fn is_followed(&self, id: InstanceId) -> bool {
         let state = self.state();
-        state.followers.get(&id).is_some_and(|task| !task.is_finished())
+        state
+            .followers
+            .get(&id)
+            .is_some_and(|task| !task.is_finished())
     }
 
     pub(super) fn follow(&self, id: InstanceId, task: AbortHandle) {
