@@ -60,7 +60,7 @@ pub struct Builtin {
     platform: Platform,
     changes: UnixDatagram,
     /// Networks are changed by one at a time.
-    ledger: Mutex<()>,
+    ledger: Arc<Mutex<()>>,
     /// Fetches share it; a collection has it alone.
     images: Arc<RwLock<()>>,
 }
@@ -83,7 +83,7 @@ impl Builtin {
         let changes = UnixDatagram::bind(changes).doing("opening the socket for changes")?;
         let platform = Platform::host();
         let puller = Puller::new(store.clone(), registries, platform.clone(), Ownership::Kept);
-        let ledger = Mutex::default();
+        let ledger = Arc::default();
         let engine = Self {
             store,
             puller,

@@ -1,10 +1,12 @@
 //! Networks of applications: addresses given and taken back, bridges, ports, names.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use lightship_spec::container::{ContainerSpec, NetworkMode, Protocol};
+use rustix::fs::FlockOperation;
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Builtin, Error};
 use crate::engine::blocking;
@@ -31,7 +33,7 @@ impl Builtin {
             }
             NetworkMode::Bridge(_) => {}
         }
-        let _turn = self.ledger.lock().await;
+        let turn = self.ledger.clone().lock_owned().await;
         let mut ledger = self.read_ledger()?;
         let attachments = ledger.connect(
             &id.to_string(),
@@ -41,39 +43,45 @@ impl Builtin {
             self.options.addresses,
         );
         let attachments = attachments.map_err(refusal)?;
-        self.put(ledger).await?;
+        self.put(turn, ledger).await?;
         Ok(Plan::Own(attachments))
     }
 
     /// Takes an instance's place back.
     pub(super) async fn disconnect(&self, id: InstanceId) -> Result<(), Error> {
-        let _turn = self.ledger.lock().await;
+        let turn = self.ledger.clone().lock_owned().await;
         let mut ledger = self.read_ledger()?;
         let id = id.to_string();
         if !ledger.instances().any(|other| other == id) {
             return Ok(());
         }
         ledger.disconnect(&id);
-        self.put(ledger).await
+        self.put(turn, ledger).await
     }
 
     /// Removes the networks that nobody is in.
     pub(super) async fn prune_networks(&self) -> Result<(), Error> {
-        let _turn = self.ledger.lock().await;
+        let turn = self.ledger.clone().lock_owned().await;
         let before = self.read_ledger()?;
         let mut ledger = before.clone();
         ledger.prune();
         if ledger == before {
             Ok(())
         } else {
-            self.put(ledger).await
+            self.put(turn, ledger).await
         }
     }
 
-    async fn put(&self, ledger: Ledger) -> Result<(), Error> {
+    /// The turn ends with the change, even if nobody waits for that any more.
+    async fn put(&self, turn: OwnedMutexGuard<()>, ledger: Ledger) -> Result<(), Error> {
         let before = self.read_ledger()?;
         let (run, base) = (self.options.run.clone(), self.options.addresses);
-        blocking(move || settle(&run, base, &before, &ledger)).await
+        blocking(move || {
+            let settled = settle(&run, base, &before, &ledger);
+            drop(turn);
+            settled
+        })
+        .await
     }
 
     /// Takes back what containers held that ended while there was no daemon, and makes the host's network
@@ -83,6 +91,7 @@ impl Builtin {
         if !run.join("ledger").exists() {
             return Ok(());
         }
+        let _turn = turn(run)?;
         let before = self.read_ledger()?;
         let mut ledger = before.clone();
         let ids: Vec<String> = before.instances().map(str::to_owned).collect();
@@ -112,15 +121,7 @@ impl Builtin {
     }
 
     fn read_ledger(&self) -> Result<Ledger, Error> {
-        match fs::read(self.options.run.join("ledger")) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ledger::default()),
-            bytes => {
-                let bytes = bytes.doing("reading the ledger")?;
-                serde_json::from_slice(&bytes)
-                    .map_err(std::io::Error::other)
-                    .doing("reading the ledger")
-            }
-        }
+        read(&self.options.run)
     }
 
     /// The run folder of the service of an application that runs now.
@@ -162,7 +163,16 @@ impl Builtin {
 ///
 /// A bridge is made before the ledger names it and removed after: if the daemon is killed in between, one
 /// too many is left, never one too few.
+///
+/// It is done by one process at a time, and not at all if the ledger is no longer what it was when the change
+/// was thought of.
 fn settle(run: &Path, base: Ipv4Addr, before: &Ledger, ledger: &Ledger) -> Result<(), Error> {
+    let _turn = turn(run)?;
+    if read(run)? != *before {
+        return Err(Error::Start(
+            "the networks were changed meanwhile; it is tried again".to_owned(),
+        ));
+    }
     let mut links = Links::open().doing("opening the host's network")?;
     let (old, new) = (before.nets(base), ledger.nets(base));
     let made: Vec<Net> = new
@@ -177,6 +187,28 @@ fn settle(run: &Path, base: Ipv4Addr, before: &Ledger, ledger: &Ledger) -> Resul
     keep(run, ledger)?;
     unbridge(&mut links, &old, &new)?;
     tell_names(run, ledger, base)
+}
+
+/// The right to change the host's networks, until it is dropped.
+fn turn(run: &Path) -> Result<File, Error> {
+    let lock = File::create(run.join("ledger.lock")).doing("opening the ledger's lock")?;
+    let taken = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
+    taken
+        .map_err(std::io::Error::from)
+        .doing("waiting for the ledger")?;
+    Ok(lock)
+}
+
+fn read(run: &Path) -> Result<Ledger, Error> {
+    match fs::read(run.join("ledger")) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ledger::default()),
+        bytes => {
+            let bytes = bytes.doing("reading the ledger")?;
+            serde_json::from_slice(&bytes)
+                .map_err(std::io::Error::other)
+                .doing("reading the ledger")
+        }
+    }
 }
 
 fn bridge(links: &mut Links, nets: &[Net]) -> Result<(), Error> {
