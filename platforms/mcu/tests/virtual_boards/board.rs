@@ -2,7 +2,8 @@
 
 use crate::images;
 use lightship_image::elf;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -33,6 +34,8 @@ pub(crate) struct Kind {
 pub(crate) struct Files {
     bootloader: PathBuf,
     flash: PathBuf,
+    /// QEMU's own control socket.
+    control: PathBuf,
 }
 
 pub(crate) const RISCV_VIRT: Kind = Kind {
@@ -111,6 +114,9 @@ pub(crate) const CORTEX_M3_SF2: Kind = Kind {
     },
 };
 
+/// How long QEMU may take to halt.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Bytes after a program that fills its image: enough to tell versions apart.
 const TAIL: usize = 1024;
 
@@ -125,6 +131,7 @@ pub(crate) struct Board {
 /// A running board: its power is cut by [`Machine::cut`], or when it is dropped.
 pub(crate) struct Machine {
     child: Child,
+    control: PathBuf,
     pub(crate) lines: Receiver<String>,
 }
 
@@ -148,6 +155,7 @@ impl Board {
         let files = Files {
             bootloader: path("bootloader"),
             flash: path("flash"),
+            control: path("control"),
         };
         fs::write(&files.bootloader, bootloader(kind, &program("bootloader"))).unwrap();
         let board = Self {
@@ -233,6 +241,10 @@ impl Board {
         let mut child = Command::new(self.kind.qemu)
             .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
             .args((self.kind.arguments)(&self.files))
+            .args([
+                "-qmp",
+                &format!("unix:{},server=on,wait=off", self.files.control.display()),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -248,15 +260,36 @@ impl Board {
                 }
             }
         });
-        Machine { child, lines }
+        let control = self.files.control.clone();
+        Machine {
+            child,
+            control,
+            lines,
+        }
     }
 }
 
 impl Machine {
-    /// SIGKILL: what was written stays, and nothing else happens. Returns the lines still unread.
+    /// The power goes between two instructions: what the flash has acknowledged stays, and nothing else happens.
+    /// Returns the lines still unread.
     pub(crate) fn cut(mut self) -> Vec<String> {
+        // A QEMU that is not there yet, or no more, has nothing to halt.
+        let _ = self.halt();
         self.stop();
         self.lines.iter().collect()
+    }
+
+    /// Halts the processor. QEMU tells the board that a page of SPI flash is written before the file has it;
+    /// SIGKILL alone would lose such pages, which no flash does.
+    fn halt(&self) -> io::Result<()> {
+        let mut control = UnixStream::connect(&self.control)?;
+        control.set_read_timeout(Some(PATIENCE))?;
+        control.write_all(b"{\"execute\":\"qmp_capabilities\"}{\"execute\":\"stop\"}\n")?;
+        let mut answers = BufReader::new(control).lines().map_while(Result::ok);
+        let is_answer = |line: &String| line.starts_with("{\"return\"");
+        let halted = answers.by_ref().filter(is_answer).nth(1);
+        assert!(halted.is_some(), "QEMU does not halt");
+        Ok(())
     }
 
     fn stop(&mut self) {
