@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{process, workspace};
 
 const HELP: &str = "\
-Runs benchmarks and prints one Markdown table: ours, a peer's, the ratio, the budget.
+Runs benchmarks, prints one Markdown table (ours, a peer's, the ratio, the budget), and writes it to target/bench.md.
 
 Usage: cargo xtask bench [name]
 
@@ -81,11 +81,15 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     }
     let root = workspace::root();
     let metadata = workspace::metadata(&root)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut failed) = (Vec::new(), Vec::new());
     for package in chosen.into_iter().flat_map(|(_, packages)| *packages) {
         if has_figures(&metadata, package) {
             let command = process::cargo(&root, ["bench", "--package", package, "--bench", TARGET]);
-            process::stream(command, |line| rows.push(line.to_owned()))?;
+            // The others' figures are wanted all the same.
+            if let Err(error) = process::stream(command, |line| rows.push(line.to_owned())) {
+                println!("{package}: {error:#}");
+                failed.push(*package);
+            }
         } else {
             println!("{package} has no bench target `{TARGET}`");
         }
@@ -94,7 +98,14 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     let rows = lines
         .map(|line| parse(line))
         .collect::<Result<Vec<Row>>>()?;
-    print!("\n{}", table(&rows));
+    let table = table(&rows);
+    print!("\n{table}");
+    let path = root.join("target/bench.md");
+    std::fs::write(&path, table)
+        .with_context(|| format!("`{}` cannot be written", path.display()))?;
+    if !failed.is_empty() {
+        bail!("no figures of {}", failed.join(", "));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
