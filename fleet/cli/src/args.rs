@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{command, demo, keys, push};
+use crate::{command, demo, keys, push, rig};
 
 /// Gets your code onto every device of a fleet.
 #[derive(Debug, Parser)]
@@ -109,6 +109,9 @@ pub(crate) enum Command {
     Serve(command::serve::Serve),
     /// Show the whole system on this machine: a server, a Linux device, a microcontroller.
     Demo(demo::Demo),
+    /// Try scenarios with real power cuts on a device that a file describes.
+    #[command(subcommand)]
+    Rig(rig::Command),
     /// The demo's Linux device, in namespaces of its own.
     #[command(hide = true)]
     DemoDevice(demo::Inside),

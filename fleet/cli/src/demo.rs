@@ -22,16 +22,19 @@ use clap::Args;
 pub(crate) use self::board::{Board, run as run_board};
 pub(crate) use self::inside::{Inside, run as run_inside, run_daemon};
 use self::report::Report;
-use self::stage::Stage;
+pub(crate) use self::stage::Stage;
 use self::story::Story;
+pub(crate) use self::story::random_password;
+pub(crate) use self::typed::Desk;
+pub(crate) use self::world::last_lines;
 use crate::failure::{Code, Failure};
 use crate::output::Output;
 
 /// What the demo's fleet is called.
-const FLEET: &str = "harbour";
+pub(crate) const FLEET: &str = "harbour";
 
 /// Set for every process that the demo starts.
-const PART_OF_A_DEMO: &str = "LIGHTSHIP_PART_OF_A_DEMO";
+pub(crate) const PART_OF_A_DEMO: &str = "LIGHTSHIP_PART_OF_A_DEMO";
 
 /// A process that the demo started ends when the demo does, however that ends.
 pub(crate) fn end_with_the_demo() {

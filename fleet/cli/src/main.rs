@@ -10,6 +10,7 @@ mod keys;
 mod output;
 mod place;
 mod push;
+mod rig;
 
 use std::process::ExitCode;
 
@@ -77,6 +78,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         }
         Command::Serve(serve) => command::serve::run(serve, output).await,
         Command::Demo(demo) => demo::run(demo, output).await,
+        Command::Rig(command) => rig::run(command, output).await,
         Command::DemoDevice(_) | Command::DemoDaemon { .. } | Command::DemoBoard(_) => {
             unreachable!("they have returned before there was a runtime")
         }

@@ -4,7 +4,7 @@
 //! a demo that finds an unlocked one clears it away, so that even SIGKILL leaves nothing for longer than until the next run.
 
 use std::fs::{self, File};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -18,7 +18,7 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
 const PREFIX: &str = "lightship-demo-";
 
 /// A folder of the demo's own; removed when this is dropped.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     folder: PathBuf,
     name: String,
     _lock: File,
@@ -26,13 +26,17 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Clears away what killed demos left, and makes a folder.
-    pub(super) fn open() -> Result<Self, Failure> {
+    pub(crate) fn open() -> Result<Self, Failure> {
         let parent = std::env::temp_dir();
         clear_leftovers(&parent);
         let name = format!("{PREFIX}{}", std::process::id());
         let folder = parent.join(&name);
         let made = fs::DirBuilder::new().mode(0o700).create(&folder);
         made.map_err(|error| Failure::file(&folder, &error).help(ROOM))?;
+        if let Err(failure) = has_room(&folder) {
+            let _ = fs::remove_dir(&folder);
+            return Err(failure);
+        }
         let path = folder.join("lock");
         let lock = File::create(&path).map_err(|error| Failure::file(&path, &error).help(ROOM))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
@@ -44,7 +48,7 @@ impl Stage {
         })
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -61,6 +65,23 @@ impl Stage {
         written.map_err(|error| Failure::file(&path, &error).help(ROOM))?;
         Ok(path)
     }
+}
+
+/// What a whole run writes at most, and some more.
+const ROOM_BYTES: u64 = 200_000_000;
+
+fn has_room(folder: &Path) -> Result<(), Failure> {
+    // What cannot be asked is found out later.
+    let free = rustix::fs::statvfs(folder).map_or(u64::MAX, |stat| stat.f_bavail * stat.f_frsize);
+    if free >= ROOM_BYTES {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: only {} MB are free",
+        folder.display(),
+        free / 1_000_000
+    );
+    Err(Failure::new(Code::Failed, message).help(ROOM))
 }
 
 const ROOM: &str = "the demo needs some 200 MB for a while; TMPDIR names another place";
@@ -98,7 +119,19 @@ fn remove(folder: &Path, name: &str) {
     {
         remove_cgroups(&place.join(name));
     }
-    let _ = fs::remove_dir_all(folder);
+    if fs::remove_dir_all(folder).is_err() {
+        open_up(folder);
+        let _ = fs::remove_dir_all(folder);
+    }
+}
+
+/// Makes folders readable for their owner: what an overlay works in is not.
+fn open_up(folder: &Path) {
+    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        open_up(&entry.path());
+    }
 }
 
 /// A cgroup is removed from its leaves up; its files are the kernel's.

@@ -201,7 +201,7 @@ impl<'s> Story<'s> {
     }
 }
 
-fn random_password() -> Result<String, Failure> {
+pub(crate) fn random_password() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     match filled {
@@ -222,7 +222,7 @@ impl Desk {
     }
 
     /// The server, as the person at this desk.
-    fn client(&self) -> Result<Client, Failure> {
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
         let global = crate::args::Global {
             json: false,
             server: None,

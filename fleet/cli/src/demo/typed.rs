@@ -17,17 +17,17 @@ use crate::failure::{Code, Failure};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A desk to type at.
-pub(super) struct Desk {
-    pub(super) config: PathBuf,
-    pub(super) password: String,
-    pub(super) quiet: bool,
+pub(crate) struct Desk {
+    pub(crate) config: PathBuf,
+    pub(crate) password: String,
+    pub(crate) quiet: bool,
     /// A folder that commands are shown without, because it is in all of them.
-    pub(super) stage: String,
+    pub(crate) stage: String,
 }
 
 impl Desk {
     /// Types a command, shows it, and reads what it answers.
-    pub(super) async fn type_in<W: AsRef<OsStr>>(&self, words: &[W]) -> Result<Value, Failure> {
+    pub(crate) async fn type_in<W: AsRef<OsStr>>(&self, words: &[W]) -> Result<Value, Failure> {
         let shown: Vec<_> = words
             .iter()
             .map(|word| word.as_ref().to_string_lossy())

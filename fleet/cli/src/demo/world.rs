@@ -120,7 +120,7 @@ impl Drop for LinuxDevice {
 }
 
 /// The last lines of what a device said, for when something goes wrong.
-pub(super) fn last_lines(path: &Path) -> String {
+pub(crate) fn last_lines(path: &Path) -> String {
     const LINES: usize = 12;
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(LINES).collect();
