@@ -1,12 +1,18 @@
 //! `lightship demo`, as a stranger runs it: the whole story, and nothing left behind.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// The user and the group that own nothing.
+const NOBODY: u32 = 65_534;
 
 fn demo(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lightship"));
@@ -40,10 +46,38 @@ fn processes(folder: &Path) -> usize {
         .count()
 }
 
+/// Two at once, as on a machine that two people share; where the test may choose, one of them is not root.
 #[test]
 fn every_step_comes_out_as_stated_and_nothing_is_left() {
-    let folder = tempfile::tempdir().unwrap();
-    let child = demo(folder.path())
+    std::thread::scope(|scope| {
+        let told = [false, true].map(|as_nobody| scope.spawn(move || tell_once(as_nobody)));
+        told.into_iter().for_each(|one| one.join().unwrap());
+    });
+}
+
+/// The program where nobody can start it, and as nobody.
+fn demo_of_nobody(place: &Path, folder: &Path) -> Command {
+    let program = place.join("lightship");
+    std::fs::copy(env!("CARGO_BIN_EXE_lightship"), &program).unwrap();
+    std::fs::set_permissions(place, Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut command = Command::new(program);
+    command.args(["demo", "--once", "--json"]);
+    command.env("TMPDIR", folder).env("HOME", folder);
+    command.current_dir(folder).stdin(Stdio::null());
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
+
+fn tell_once(as_nobody: bool) {
+    let place = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir_in(place.path()).unwrap();
+    let mut command = if as_nobody && rustix::process::geteuid().is_root() {
+        demo_of_nobody(place.path(), folder.path())
+    } else {
+        demo(folder.path())
+    };
+    let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -142,4 +176,47 @@ fn a_demo_that_is_killed_takes_its_devices_with_it_and_the_next_one_clears_away(
     assert_eq!(cgroups(child.id()), Vec::<std::path::PathBuf>::new());
     next.kill().unwrap();
     next.wait().unwrap();
+}
+
+/// What a demo that cannot begin says to people, with a command put before it.
+fn refused(before: &str, folder: &Path) -> String {
+    let script = format!("{before} && exec \"$0\" demo --once");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]);
+    command.arg(env!("CARGO_BIN_EXE_lightship"));
+    command.env("TMPDIR", folder).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn no_room_and_no_permission_are_told_in_a_sentence_that_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("SKIPPED: a full disk: mounting one needs root");
+        return;
+    }
+    for (before, why) in [
+        (
+            "mount -t tmpfs -o size=8k none \"$TMPDIR\"",
+            "only 0 MB are free",
+        ),
+        (
+            "mount -t tmpfs -o ro none \"$TMPDIR\"",
+            "Read-only file system",
+        ),
+    ] {
+        let said = refused(before, folder.path());
+        assert!(
+            said.contains(why) && said.contains("TMPDIR names another place"),
+            "{said}"
+        );
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    let there_is_none = folder.path().join("none");
+    let said = refused("true", &there_is_none);
+    assert!(said.contains("TMPDIR names another place"), "{said}");
+    assert!(is_empty(folder.path()));
 }
