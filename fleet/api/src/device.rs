@@ -29,6 +29,12 @@ pub struct Device {
     /// The release document it last said it has committed, by digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<String>,
+    /// The number of that release; absent when its fleet has no such release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_release: Option<u64>,
+    /// The version of that release, as the device says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_version: Option<String>,
     /// The state of its latest report, in the core's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,

@@ -24,10 +24,12 @@ mod tx;
 pub(crate) mod users;
 pub(crate) mod variables;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::{AnyConnection, AnyPool, Executor, Row};
+use tokio::sync::watch;
 
 pub(crate) use sqlx::Error;
 pub(crate) use tx::{Entry, Tx};
@@ -57,6 +59,8 @@ pub(crate) struct Db {
     write: AnyPool,
     pub(crate) backend: Backend,
     events: Listeners,
+    /// Counts changes of who may do what.
+    access: Arc<watch::Sender<u64>>,
 }
 
 impl Db {
@@ -73,6 +77,7 @@ impl Db {
                 write,
                 backend: Backend::Sqlite,
                 events,
+                access: Arc::default(),
             }
         } else {
             let pool = AnyPoolOptions::new()
@@ -84,6 +89,7 @@ impl Db {
                 write: pool,
                 backend: Backend::Postgres,
                 events,
+                access: Arc::default(),
             }
         };
         migrations::run(&db).await?;
@@ -104,7 +110,13 @@ impl Db {
         Ok(Tx::new(
             self.write.begin_with(begin).await?,
             self.events.clone(),
+            Arc::clone(&self.access),
         ))
+    }
+
+    /// Word of when it changed who may do what.
+    pub(crate) fn access(&self) -> watch::Receiver<u64> {
+        self.access.subscribe()
     }
 
     /// Whether the database answers.

@@ -331,6 +331,8 @@ pub(crate) fn fresh(uuid: String, fleet: Name, name: String, device_type: Name) 
         pinned: None,
         target: None,
         running: None,
+        running_release: None,
+        running_version: None,
         state: None,
         counter: 0,
         online: false,

@@ -19,6 +19,7 @@ pub(crate) mod range;
 mod releases;
 mod rollouts;
 mod roots;
+mod standing;
 mod tokens;
 mod tunnel;
 mod users;

@@ -54,6 +54,12 @@ fn device(row: &AnyRow) -> Result<Device, Error> {
             .as_ref()
             .and_then(|report| report.committed)
             .map(|digest| digest.to_string()),
+        // Which number that is, is looked up for many devices at once.
+        running_release: None,
+        running_version: report
+            .as_ref()
+            .and_then(|report| report.version.as_ref())
+            .map(ToString::to_string),
         state: report.as_ref().map(|report| state(report).to_owned()),
         counter: count(row, "counter")?,
         online: false,

@@ -150,6 +150,18 @@ pub(crate) async fn with_document(
     row.map(|row| count(&row, "number")).transpose()
 }
 
+/// The number of the release that a document of this digest belongs to, outside of any transaction.
+pub(crate) async fn number_of(db: &Db, fleet: &Name, digest: &str) -> Result<Option<u64>, Error> {
+    let query =
+        sqlx::query("SELECT number FROM release_documents WHERE fleet = $1 AND digest = $2");
+    let row = query
+        .bind(fleet.as_str())
+        .bind(digest)
+        .fetch_optional(db.read())
+        .await?;
+    row.map(|row| count(&row, "number")).transpose()
+}
+
 /// The number that the next release of a fleet gets.
 pub(crate) async fn next_number(tx: &mut Tx<'_>, fleet: &Name) -> Result<u64, Error> {
     let query =

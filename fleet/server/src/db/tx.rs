@@ -1,7 +1,10 @@
 //! A transaction that knows who changes what.
 
+use std::sync::Arc;
+
 use lightship_api::{Change, Event, Name};
 use sqlx::{Any, AnyConnection, Row, Transaction};
+use tokio::sync::watch;
 
 use super::{Error, Listeners};
 use crate::clock;
@@ -11,6 +14,7 @@ pub(crate) struct Tx<'a> {
     inner: Transaction<'a, Any>,
     changes: Vec<Change>,
     listeners: Listeners,
+    access: Arc<watch::Sender<u64>>,
 }
 
 /// What is recorded of a change.
@@ -28,11 +32,16 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(inner: Transaction<'a, Any>, listeners: Listeners) -> Self {
+    pub(super) fn new(
+        inner: Transaction<'a, Any>,
+        listeners: Listeners,
+        access: Arc<watch::Sender<u64>>,
+    ) -> Self {
         Self {
             inner,
             changes: Vec::new(),
             listeners,
+            access,
         }
     }
 
@@ -67,6 +76,11 @@ impl<'a> Tx<'a> {
     /// Makes it true, then tells who listens.
     pub(crate) async fn commit(self) -> Result<(), Error> {
         self.inner.commit().await?;
+        if self.changes.iter().any(concerns_access) {
+            // Before anybody is told anything: who lost the right to hear it does not.
+            self.access
+                .send_modify(|count| *count = count.wrapping_add(1));
+        }
         for change in self.changes {
             if let Some(fleet) = change.fleet.clone() {
                 // Nobody listening is no failure.
@@ -75,4 +89,10 @@ impl<'a> Tx<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a change may have taken a right from somebody.
+fn concerns_access(change: &Change) -> bool {
+    let kind = change.what.split('.').next().unwrap_or_default();
+    matches!(kind, "member" | "token" | "user" | "session" | "fleet")
 }

@@ -15,6 +15,7 @@ use super::caller::Caller;
 use super::extract::{Json, Path, Query};
 use super::failure::Answer;
 use super::page;
+use super::standing::Standing;
 use crate::{App, db};
 
 /// Changes sent at once to a listener that was away; the rest it reads page by page.
@@ -73,7 +74,7 @@ pub(super) async fn events(
     Path(fleet): Path<Name>,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Frame, Infallible>>>> {
-    caller.require(&app, &fleet, Role::Viewer).await?;
+    let standing = Standing::of(&app, caller, &fleet).await?;
     // Subscribed before the record is read, so that nothing falls between the two.
     let live = app.events.subscribe();
     let last = headers
@@ -87,23 +88,28 @@ pub(super) async fn events(
         .last()
         .map_or(last.unwrap_or(0), |change| change.number);
     let missed = stream::iter(missed).map(|change| frame(&Event::Change(change)));
-    let live = stream::unfold((live, fleet, seen), |(mut live, fleet, seen)| async move {
-        loop {
-            match live.recv().await {
-                Ok((of, event)) if of == fleet && is_new(&event, seen) => {
-                    return Some((frame(&event), (live, fleet, seen)));
+    let live = stream::unfold(
+        (live, standing, fleet, seen),
+        |(mut live, mut standing, fleet, seen)| async move {
+            loop {
+                let heard = tokio::select! {
+                    () = standing.lost() => return None,
+                    heard = live.recv() => heard,
+                };
+                match heard {
+                    Ok((of, event)) if of == fleet && is_new(&event, seen) => {
+                        // What happened after the right was lost is not told.
+                        let frame = standing.holds().await.then(|| frame(&event))?;
+                        return Some((frame, (live, standing, fleet, seen)));
+                    }
+                    Ok(_) => {}
+                    // Too slow: the listener comes back with the last number it saw.
+                    Err(RecvError::Lagged(_) | RecvError::Closed) => return None,
                 }
-                Ok(_) => {}
-                // Too slow: the listener comes back with the last number it saw.
-                Err(RecvError::Lagged(_) | RecvError::Closed) => return None,
             }
-        }
-    });
-    let stop = app.stop.clone();
-    let stream = missed
-        .chain(live)
-        .take_until(async move { stop.cancelled().await })
-        .map(Ok);
+        },
+    );
+    let stream = missed.chain(live).map(Ok);
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }
 

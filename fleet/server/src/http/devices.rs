@@ -27,6 +27,7 @@ pub(super) async fn list(
     caller.require(&app, &fleet, Role::Viewer).await?;
     let mut devices = db::devices::list(&app.db, &fleet, page.after(), page.limit()).await?;
     devices.iter_mut().for_each(|device| live(&app, device));
+    number(&app, &fleet, &mut devices).await?;
     Ok(Json(devices))
 }
 
@@ -281,6 +282,7 @@ async fn find(app: &App, fleet: &Name, uuid: &str) -> Answer<Device> {
     let device = db::devices::find(&app.db, fleet, uuid).await?;
     let mut device = device.ok_or_else(|| Failure::not_found("device"))?;
     live(app, &mut device);
+    number(app, fleet, std::slice::from_mut(&mut device)).await?;
     if let Some(tunnel) = app.tunnel()
         && let Some(placed) = db::devices::find_placed(&app.db, fleet.as_str(), uuid).await?
         && let Some(ago) = tunnel.last_handshake(placed.address)
@@ -289,6 +291,22 @@ async fn find(app: &App, fleet: &Name, uuid: &str) -> Answer<Device> {
         device.last_handshake_at = Some(lightship_api::Timestamp::from_millis(at_ms));
     }
     Ok(device)
+}
+
+/// Says which release devices run; a fleet runs few, so few are looked up.
+async fn number(app: &App, fleet: &Name, devices: &mut [Device]) -> Answer<()> {
+    let mut known = std::collections::HashMap::new();
+    for device in devices {
+        let Some(digest) = &device.running else {
+            continue;
+        };
+        if !known.contains_key(digest) {
+            let number = db::releases::number_of(&app.db, fleet, digest).await?;
+            known.insert(digest.clone(), number);
+        }
+        device.running_release = known[digest];
+    }
+    Ok(())
 }
 
 fn live(app: &App, device: &mut Device) {

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::sse::{Event as Frame, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt};
-use lightship_api::{LogLine, Name, Role};
+use lightship_api::{LogLine, Name};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
@@ -15,6 +15,7 @@ use super::caller::Caller;
 use super::extract::{Json, Path, Query};
 use super::failure::{Answer, Failure};
 use super::page;
+use super::standing::Standing;
 use crate::{App, db};
 
 /// Which lines.
@@ -40,7 +41,7 @@ pub(super) async fn read(
     Path((fleet, device)): Path<(Name, String)>,
     Query(which): Query<Which>,
 ) -> Answer<Response> {
-    caller.require(&app, &fleet, Role::Viewer).await?;
+    let standing = Standing::of(&app, caller, &fleet).await?;
     let found = db::devices::find(&app.db, &fleet, &device).await?;
     let device = found.ok_or_else(|| Failure::not_found("device"))?.uuid;
     // Subscribed before the stored lines are read, so that none falls between the two.
@@ -59,20 +60,26 @@ pub(super) async fn read(
         // A line of the same moment may be among those that were read.
         ours && (newest.is_none_or(|newest| line.at > newest) || !stored_last.contains(line))
     };
-    let live = stream::unfold((live, wanted), |(mut live, wanted)| async move {
-        loop {
-            match live.recv().await {
-                Ok(line) if wanted(&line) => return Some((line, (live, wanted))),
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
+    let live = stream::unfold(
+        (live, standing, wanted),
+        |(mut live, mut standing, wanted)| async move {
+            loop {
+                let heard = tokio::select! {
+                    () = standing.lost() => return None,
+                    heard = live.recv() => heard,
+                };
+                match heard {
+                    Ok(line) if wanted(&line) => {
+                        let holds = standing.holds().await;
+                        return holds.then_some((line, (live, standing, wanted)));
+                    }
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
             }
-        }
-    });
-    let stop = app.stop.clone();
-    let lines = stream::iter(stored)
-        .chain(live)
-        .take_until(async move { stop.cancelled().await });
+        },
+    );
+    let lines = stream::iter(stored).chain(live);
     let frames = lines.map(|line| {
         let data = serde_json::to_string(&line).expect("a line is plain data");
         Ok::<_, Infallible>(Frame::default().event("line").data(data))

@@ -13,13 +13,26 @@ pub(super) fn list(all: &[Device]) -> String {
             device.device_type.to_string(),
             if device.online { "online" } else { "offline" }.to_owned(),
             or_dash(device.target),
+            or_dash(device.running_release),
             or_dash(device.state.as_ref()),
         ]
     });
     table(
-        &["UUID", "NAME", "TYPE", "", "RELEASE", "STATE"],
+        &["UUID", "NAME", "TYPE", "", "RELEASE", "RUNS", "STATE"],
         &rows.collect::<Vec<_>>(),
     )
+}
+
+/// The release that a device runs, by number and version, or else by digest.
+fn runs(device: &Device) -> String {
+    let version = device.running_version.as_ref();
+    match (device.running_release, version, &device.running) {
+        (Some(number), Some(version), _) => format!("release {number} ({version})"),
+        (Some(number), None, _) => format!("release {number}"),
+        (None, Some(version), Some(digest)) => format!("{version} ({digest})"),
+        (None, None, Some(digest)) => digest.clone(),
+        (None, _, None) => String::new(),
+    }
 }
 
 /// Everything about one device.
@@ -48,7 +61,7 @@ pub(super) fn describe(device: &Device) -> String {
         ),
         ("told to run", text(release(device.target))),
         ("pinned to", text(release(device.pinned))),
-        ("runs", text(device.running.as_ref())),
+        ("runs", runs(device)),
         ("state", text(device.state.as_ref())),
         ("windows", windows(device)),
         ("update locks", locks(device).to_owned()),
