@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{At, BuildError};
 use crate::guard::Guard;
 use crate::ignore::Ignore;
+use crate::layer::{Data, New};
 use crate::pattern;
 
 /// Links that lead to links are followed so far.
@@ -37,6 +38,15 @@ impl Context {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ignore::default(),
             Err(error) => return Err(error).at(&root.join(".dockerignore")),
         };
+        Self::list_with(root, &rules, guard)
+    }
+
+    /// As [`Self::list`], with these rules in place of the folder's own.
+    pub(crate) fn list_with(
+        root: &Path,
+        rules: &Ignore,
+        guard: &Guard,
+    ) -> Result<Self, BuildError> {
         let mut context = Self {
             root: root.to_owned(),
             items: BTreeMap::new(),
@@ -45,7 +55,7 @@ impl Context {
         let mut folders = vec![String::new()];
         while let Some(folder) = folders.pop() {
             guard.check()?;
-            context.list_folder(&folder, &rules, &mut folders, &mut bytes)?;
+            context.list_folder(&folder, rules, &mut folders, &mut bytes)?;
             if context.items.len() > guard.limits.context_entries {
                 let most = guard.limits.context_entries;
                 return Err(BuildError::Limit(format!(
@@ -175,6 +185,21 @@ impl Context {
             .iter()
             .filter(|(path, _)| path.starts_with(&prefix));
         items.map(|(path, item)| (path.as_str(), item)).collect()
+    }
+
+    /// What an archive says of an item.
+    pub(crate) fn new_entry(&self, path: &str, item: &Item) -> New {
+        let (data, mode) = match item {
+            Item::Folder { mode } => (Data::Folder, *mode),
+            Item::File { mode, .. } => (Data::Disk(self.on_disk(path)), *mode),
+            Item::Link(target) => (Data::Link(target.clone()), 0o777),
+        };
+        New {
+            data,
+            mode,
+            uid: 0,
+            gid: 0,
+        }
     }
 
     pub(crate) fn on_disk(&self, path: &str) -> PathBuf {

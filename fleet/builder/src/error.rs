@@ -34,6 +34,9 @@ pub enum BuildError {
         /// What is wrong with it.
         what: String,
     },
+    /// The archive of a project is not taken.
+    #[error("the project's archive: {0}")]
+    BadArchive(String),
     /// A limit was passed.
     #[error("{0}")]
     Limit(String),

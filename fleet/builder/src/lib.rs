@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod bundle;
 mod config;
 mod context;
 pub mod dockerfile;

@@ -7,7 +7,7 @@
 mod answer;
 mod reference;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct Registries {
     client: Client,
     /// User and password by host.
     credentials: BTreeMap<String, (String, String)>,
+    /// The only hosts that are asked; absent means any.
+    only: Option<BTreeSet<String>>,
 }
 
 /// One image of one registry, being pulled.
@@ -70,7 +72,16 @@ impl Registries {
         Ok(Self {
             client,
             credentials,
+            only: None,
         })
+    }
+
+    /// Pulls from these hosts alone: who builds what others wrote must not be led to any host they like.
+    #[must_use]
+    pub fn only(mut self, hosts: &[String]) -> Self {
+        let host = |host: &String| Reference::host(host).to_owned();
+        self.only = Some(hosts.iter().map(host).collect());
+        self
     }
 
     /// Pulls the image for this platform, puts it into the layout and names it there.
@@ -87,6 +98,15 @@ impl Registries {
     ) -> Result<Descriptor, BuildError> {
         let reference =
             Reference::read(name).ok_or_else(|| bad(name, "is not a reference to an image"))?;
+        if let Some(only) = &self.only
+            && !only.contains(&reference.host)
+        {
+            let what = format!(
+                "is on {}, which is not among the registries that are pulled from here",
+                reference.host
+            );
+            return Err(bad(name, what));
+        }
         let mut pull = Pull {
             registries: self,
             name,

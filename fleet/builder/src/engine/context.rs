@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::build::Request;
-use crate::context::{Context, Item};
+use crate::context::Context;
 use crate::error::{At, BuildError};
 use crate::guard::Guard;
 use crate::layer::{self, Data, New};
@@ -32,21 +32,7 @@ pub(super) fn pack(request: &Request<'_>, guard: &Guard) -> Result<Packed, Build
         if path == ".dockerignore" || path == DOCKERFILE {
             continue;
         }
-        let (data, mode) = match item {
-            Item::Folder { mode } => (Data::Folder, *mode),
-            Item::File { mode, .. } => (Data::Disk(context.on_disk(path)), *mode),
-            Item::Link(target) => (Data::Link(target.clone()), 0o777),
-        };
-        layer::append(
-            &mut archive,
-            path,
-            &New {
-                data,
-                mode,
-                uid: 0,
-                gid: 0,
-            },
-        )?;
+        layer::append(&mut archive, path, &context.new_entry(path, item))?;
     }
     let text = New {
         data: Data::Text(request.text.to_owned()),

@@ -28,7 +28,7 @@ impl Reference {
             Some(_) => (HUB, path.to_owned()),
             None => (HUB, format!("library/{path}")),
         };
-        let host = if host == "docker.io" { HUB } else { host };
+        let host = Self::host(host);
         let target = digest.unwrap_or(tag);
         let plain = |text: &str| {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:".contains(c);
@@ -44,6 +44,11 @@ impl Reference {
             repository,
             target: target.to_owned(),
         })
+    }
+
+    /// The host that is really asked.
+    pub(super) fn host(name: &str) -> &str {
+        if name == "docker.io" { HUB } else { name }
     }
 
     /// Plain HTTP is spoken with this machine alone, as Docker does.
