@@ -65,6 +65,11 @@ pub enum Event {
         /// The release's number.
         release: u64,
     },
+    /// A build went on, or ended.
+    Build {
+        /// The build's number.
+        build: u64,
+    },
     /// A device reported.
     Report {
         /// Its uuid.

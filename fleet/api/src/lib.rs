@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod build;
 mod change;
 mod device;
 mod fleet;
@@ -16,6 +17,7 @@ mod token;
 mod user;
 mod variable;
 
+pub use build::{Build, BuildEvent, BuildLine, BuildState, BuildTarget, BuiltImage, NewBuild};
 pub use change::{Change, Changes, Event};
 pub use device::{Command, Device, DevicePatch, Locks, Metrics, Move, NewDevice, Pin, Transport};
 pub use fleet::{

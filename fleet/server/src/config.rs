@@ -25,6 +25,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// The tunnel hub.
     pub tunnel: Tunnel,
+    /// Builds of projects.
+    pub builder: Builder,
     /// How long log lines are kept.
     pub logs: Logs,
     /// The first administrator, made when there is no user yet.
@@ -121,6 +123,29 @@ pub enum TunnelBackend {
     Auto,
 }
 
+/// Builds of projects on this server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Builder {
+    /// The socket of a Docker or podman engine; without it, only Dockerfiles are built that run nothing.
+    /// Whoever may push to a fleet has commands run in that engine.
+    pub engine: Option<PathBuf>,
+    /// Hosts that images are pulled from; with an engine, it decides.
+    pub registries: Vec<String>,
+    /// Builds at the same time.
+    pub at_once: u32,
+    /// Builds that wait for others.
+    pub waiting: u32,
+    /// Seconds that a build may take.
+    pub seconds: u32,
+    /// Bytes of a project's archive.
+    pub archive_bytes: u64,
+    /// Bytes that a project may unpack to.
+    pub project_bytes: u64,
+    /// Bytes that one layer may unpack to.
+    pub layer_bytes: u64,
+}
+
 /// How long log lines are kept.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -182,6 +207,30 @@ impl Default for Mqtt {
             listen: SocketAddr::from(([127, 0, 0, 1], 7883)),
             tls_listen: None,
             max_clients: 20_000,
+        }
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let registries = [
+            "docker.io",
+            "gcr.io",
+            "ghcr.io",
+            "mcr.microsoft.com",
+            "public.ecr.aws",
+            "quay.io",
+            "registry.k8s.io",
+        ];
+        Self {
+            engine: None,
+            registries: registries.map(str::to_owned).to_vec(),
+            at_once: 1,
+            waiting: 16,
+            seconds: 1800,
+            archive_bytes: 512 << 20,
+            project_bytes: 2 << 30,
+            layer_bytes: 8 << 30,
         }
     }
 }
@@ -251,6 +300,7 @@ impl Config {
             blobs: Blobs::default(),
             mqtt: Mqtt::default(),
             tunnel: Tunnel::default(),
+            builder: Builder::default(),
             logs: Logs::default(),
             admin: Admin::default(),
             limits: Limits::default(),

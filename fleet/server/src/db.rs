@@ -7,6 +7,7 @@
 
 pub(crate) mod assignments;
 pub(crate) mod blobs;
+pub(crate) mod builds;
 pub(crate) mod changes;
 pub(crate) mod commands;
 pub(crate) mod devices;

@@ -1,5 +1,6 @@
 //! The HTTP interface: one module a noun, as in the tables.
 
+mod builds;
 pub(crate) mod caller;
 mod changes;
 mod check;
@@ -70,6 +71,10 @@ pub(crate) fn described() -> OpenApiRouter<App> {
         .routes(routes!(releases::finalize))
         .routes(routes!(releases::invalidate))
         .routes(routes!(rollouts::plan, rollouts::show, rollouts::order))
+        .routes(routes!(builds::list, builds::create))
+        .routes(routes!(builds::show))
+        .routes(routes!(builds::log))
+        .routes(routes!(builds::cancel))
         .routes(routes!(variables::list, variables::put))
         .routes(routes!(variables::delete))
         .routes(routes!(variables::list_of_device, variables::put_of_device))

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod blob;
+mod builds;
 mod bus;
 mod certificate;
 mod clock;
@@ -27,7 +28,9 @@ mod tunnel;
 
 pub use bus::StartError as BusError;
 pub use certificate::CertificateError;
-pub use config::{Admin, Blobs, Config, ConfigError, Database, Https, Limits, Logs, Mqtt, Tunnel};
+pub use config::{
+    Admin, Blobs, Builder, Config, ConfigError, Database, Https, Limits, Logs, Mqtt, Tunnel,
+};
 pub use server::{Handle, Server, StartError, openapi_json};
 pub use tunnel::TunnelError;
 
@@ -57,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) directors: direct::Directors,
     pub(crate) signer: signer::Signer,
     pub(crate) store: store::Store,
+    pub(crate) builds: builds::Builds,
     pub(crate) uploads: registry::Uploads,
     /// Held for writing while blobs are removed, for reading while they arrive.
     pub(crate) collection: RwLock<()>,
@@ -78,6 +82,12 @@ impl App {
     /// The tunnel hub, if there is one.
     pub(crate) fn tunnel(&self) -> Option<&tunnel::Tunnel> {
         self.tunnel.get()
+    }
+
+    /// Tells whoever listens to a fleet.
+    pub(crate) fn happened(&self, fleet: &Name, event: Event) {
+        // Nobody listening is no failure.
+        let _ = self.events.send((fleet.clone(), event));
     }
 
     /// What carries messages to devices.

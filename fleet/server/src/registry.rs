@@ -11,6 +11,7 @@ mod collect;
 mod manifests;
 mod names;
 mod refusal;
+mod take_in;
 mod token;
 mod uploads;
 
@@ -25,6 +26,7 @@ use crate::App;
 pub(crate) use collect::collect;
 use names::{Place, Repository};
 use refusal::{Reply, refuse};
+pub(crate) use take_in::take_in;
 pub(crate) use uploads::Uploads;
 
 /// All routes of the registry.

@@ -16,8 +16,8 @@ use crate::http::failure::Failure;
 use crate::http::listener::Incoming;
 use crate::http::peer::{Peer, Rate};
 use crate::{
-    App, Config, Shared, bus, clock, db, device, direct, folder, http, logs, metrics, openapi,
-    registry, roster, rotation, secret, signer, store, tunnel,
+    App, Config, Shared, builds, bus, clock, db, device, direct, folder, http, logs, metrics,
+    openapi, registry, roster, rotation, secret, signer, store, tunnel,
 };
 
 /// Events that a slow listener may fall behind.
@@ -104,6 +104,7 @@ impl Server {
         let app = App(Arc::new(Shared {
             signer: signer::Signer::keep(&config.data).map_err(data)?,
             store: store::Store::open(&config).map_err(data)?,
+            builds: builds::Builds::open(&config.data, &config.builder).map_err(data)?,
             uploads: registry::Uploads::open(&config.data).map_err(data)?,
             registrations: Rate::new(config.limits.registrations_per_minute),
             roster: roster::Roster::default(),
@@ -136,6 +137,7 @@ impl Server {
             let hub = tunnel::Tunnel::start(&app.config.tunnel, listen, &app.config.data).await?;
             let _ = app.tunnel.set(hub);
         }
+        app.fail_left_behind(&app.builds.server).await?;
         app.start_directors().await?;
         let mut handle = serve(app.clone(), &certificate).await?;
         handle.mqtt = broker.local();
@@ -146,6 +148,9 @@ impl Server {
             .tasks
             .push(tokio::spawn(device::store_reports(app.clone(), waiting)));
         handle.tasks.push(tokio::spawn(rotation::run(app.clone())));
+        handle
+            .tasks
+            .push(tokio::spawn(builds::wind_up(app.clone())));
         handle.tasks.push(tokio::spawn(bus::run_outbox(app)));
         Ok(handle)
     }

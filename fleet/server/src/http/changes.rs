@@ -125,6 +125,7 @@ fn frame(event: &Event) -> Frame {
         Event::Metrics { .. } => ("metrics", None),
         Event::Target { .. } => ("target", None),
         Event::Rollout { .. } => ("rollout", None),
+        Event::Build { .. } => ("build", None),
         Event::Report { .. } => ("report", None),
     };
     let frame = Frame::default().event(name).data(data);

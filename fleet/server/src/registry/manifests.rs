@@ -130,6 +130,43 @@ async fn put(asked: Asked, reference: &str) -> Reply {
             "the bytes do not have that digest",
         ));
     }
+    let sent = Sent {
+        digest: own.clone(),
+        body,
+        declared,
+        tag: Some(reference).filter(|_| !by_digest),
+    };
+    let subject = keep(&app, &repository, sent).await?;
+    let mut response = StatusCode::CREATED.into_response();
+    located(
+        &mut response,
+        &format!("/v2/{}/manifests/{own}", repository.name),
+    );
+    named(&mut response, &own);
+    if let Some(subject) = subject {
+        let subject = HeaderValue::from_str(&subject).expect("a digest is letters and digits");
+        response.headers_mut().insert("oci-subject", subject);
+    }
+    Ok(response)
+}
+
+/// A manifest to be stored.
+pub(super) struct Sent<'a> {
+    /// The digest that it has.
+    pub(super) digest: String,
+    pub(super) body: Vec<u8>,
+    /// The media type that was said to be its.
+    pub(super) declared: Option<String>,
+    pub(super) tag: Option<&'a str>,
+}
+
+/// Stores a manifest whose parts are there already; returns the digest of its subject.
+pub(super) async fn keep(
+    app: &App,
+    repository: &Repository,
+    sent: Sent<'_>,
+) -> Result<Option<String>, Refusal> {
+    let (own, body, declared) = (sent.digest, sent.body, sent.declared);
     let value: Value = serde_json::from_slice(&body).map_err(|_| invalid("not JSON"))?;
     let children = children(&value)?;
     let mut tx = app.db.write().await?;
@@ -168,21 +205,11 @@ async fn put(asked: Asked, reference: &str) -> Reply {
         now_ms: clock::now_ms(),
     };
     db::manifests::put(&mut tx, &new).await?;
-    if !by_digest {
-        db::manifests::put_tag(&mut tx, &repository.name, reference, &own).await?;
+    if let Some(tag) = sent.tag {
+        db::manifests::put_tag(&mut tx, &repository.name, tag, &own).await?;
     }
     tx.commit().await?;
-    let mut response = StatusCode::CREATED.into_response();
-    located(
-        &mut response,
-        &format!("/v2/{}/manifests/{own}", repository.name),
-    );
-    named(&mut response, &own);
-    if let Some(subject) = subject {
-        let subject = HeaderValue::from_str(&subject).expect("a digest is letters and digits");
-        response.headers_mut().insert("oci-subject", subject);
-    }
-    Ok(response)
+    Ok(subject)
 }
 
 /// What a manifest is made of.

@@ -56,6 +56,13 @@ pub(super) fn unauthorized(challenge: HeaderValue) -> Refusal {
     }
 }
 
+impl Refusal {
+    /// What happened, in words.
+    pub(super) fn text(&self) -> &str {
+        &self.message
+    }
+}
+
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         let code = match failure.status() {

@@ -231,6 +231,19 @@ async fn append(
     Ok(length)
 }
 
+/// Puts a copy of a file into a repository, as an upload that ends at once.
+pub(super) async fn copy_in(
+    app: &App,
+    repository: &Repository,
+    from: &Path,
+    digest: &str,
+) -> Result<(), Refusal> {
+    let id = secret::new_id() + &secret::new_id();
+    let path = app.uploads.path(repository, &id);
+    tokio::fs::copy(from, &path).await?;
+    finish(app, repository, &path, digest).await.map(|_| ())
+}
+
 async fn finish(app: &App, repository: &Repository, path: &Path, digest: &str) -> Reply {
     let right = is_digest(digest) && hash(path, digest.starts_with("sha512:")).await? == digest;
     if !right {
@@ -249,7 +262,12 @@ async fn finish(app: &App, repository: &Repository, path: &Path, digest: &str) -
     created(repository, digest)
 }
 
-async fn link(app: &App, repository: &Repository, digest: &str, size: u64) -> Result<(), Refusal> {
+pub(super) async fn link(
+    app: &App,
+    repository: &Repository,
+    digest: &str,
+    size: u64,
+) -> Result<(), Refusal> {
     let mut tx = app.db.write().await?;
     db::blobs::link(
         &mut tx,
