@@ -383,7 +383,11 @@ impl Files for Beside<'_> {
     }
 }
 
-fn compose_file(path: &Path) -> Result<PathBuf, BuildError> {
+/// The compose file that a project is opened by: the one that is named, or the first of [`COMPOSE_FILES`] in the folder.
+///
+/// # Errors
+/// When there is none.
+pub fn compose_file(path: &Path) -> Result<PathBuf, BuildError> {
     if path.is_file() {
         return Ok(path.to_owned());
     }

@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Build, sign and upload a release.
     #[command(visible_alias = "deploy")]
     Push(push::Push),
+    /// Builds on the server.
+    #[command(subcommand)]
+    Build(command::build::Command),
     /// Releases and their roll-outs.
     #[command(subcommand)]
     Release(command::release::Release),

@@ -1,5 +1,6 @@
 //! The commands, one file a noun.
 
+pub(crate) mod build;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod device;

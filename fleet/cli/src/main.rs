@@ -67,6 +67,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Fleet(fleet) => command::fleet::run(fleet, &place, output).await,
         Command::Device(device) => command::device::run(device, &place, output).await,
         Command::Release(release) => command::release::run(release, &place, output).await,
+        Command::Build(build) => command::build::run(build, &place, output).await,
         Command::Push(push) => push::run(push, &place, output).await,
         Command::Env(env) => command::env::run(env, &place, output).await,
         Command::Logs(logs) => command::logs::run(logs, &place, output).await,

@@ -5,6 +5,7 @@
 
 mod firmware;
 mod project;
+pub(crate) mod remote;
 mod upload;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -42,6 +43,9 @@ pub(crate) struct Push {
     /// A firmware image; which device type it is for, it says itself. Once for each board.
     #[arg(long, value_name = "FILE")]
     firmware: Vec<PathBuf>,
+    /// Who builds the containers: this machine, or the server.
+    #[arg(long, value_enum, default_value_t = Where::Here, value_name = "WHERE")]
+    build: Where,
     /// A folder in OCI's image layout with the images that are not built here.
     #[arg(long, value_name = "FOLDER")]
     images: Option<PathBuf>,
@@ -90,6 +94,15 @@ pub(crate) struct Push {
     follow: bool,
 }
 
+/// Who builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Where {
+    /// This machine.
+    Here,
+    /// The server; what it built is signed here.
+    Server,
+}
+
 impl Push {
     /// When firmware counts as healthy.
     fn health(&self) -> Result<Health, Failure> {
@@ -131,7 +144,10 @@ pub(crate) async fn run(push: Push, place: &Place, output: &Output) -> Result<()
         built.push(firmware::read(path, &name, push.health()?)?);
     }
     if !push.types.is_empty() {
-        built.extend(project::build(&push, &client, &name, output).await?);
+        built.extend(match push.build {
+            Where::Here => project::build(&push, &client, &name, output).await?,
+            Where::Server => remote::build(&push, place, &client, &name, output).await?,
+        });
     }
     if built.is_empty() {
         let failure = Failure::new(Code::Usage, "there is nothing to push");

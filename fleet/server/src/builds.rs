@@ -225,7 +225,7 @@ async fn in_turn(
         .await
         .map_err(|error| Ended::Failed(error.to_string()))?;
     app.build_went_on(fleet, number);
-    let cancel = Cancel::default();
+    let (cancel, halt) = (Cancel::default(), CancellationToken::new());
     let limit = Duration::from_secs(app.config.builder.seconds.into());
     let folder = app.builds.folder.join(format!("{fleet}-{number}"));
     let job = work::Job {
@@ -234,24 +234,23 @@ async fn in_turn(
         request: &request,
         folder: &folder,
         cancel: &cancel,
+        halt: &halt,
         journal,
     };
     let work = async {
         let mut work = std::pin::pin!(job.run());
-        tokio::select! {
-            ended = &mut work => ended,
-            () = token.cancelled() => {
-                cancel.cancel();
-                // It ends soon, and leaves nothing behind that it still writes to.
-                let _ = work.await;
-                Err(Ended::Cancelled)
-            }
+        let given_up = tokio::select! {
+            ended = &mut work => return ended,
+            () = token.cancelled() => Ended::Cancelled,
             () = tokio::time::sleep(limit) => {
-                cancel.cancel();
-                let _ = work.await;
-                Err(Ended::Failed(format!("the build took longer than {} seconds", limit.as_secs())))
+                Ended::Failed(format!("the build took longer than {} seconds", limit.as_secs()))
             }
-        }
+        };
+        cancel.cancel();
+        halt.cancel();
+        // It ends soon, and leaves nothing behind that it still writes to.
+        let _ = work.await;
+        Err(given_up)
     };
     let ended = journal.kept_while(app, fleet, number, work).await;
     if let Err(error) = tokio::fs::remove_dir_all(&folder).await

@@ -93,10 +93,11 @@ fn written(line: &LogLine) -> String {
 
 /// Puts server-sent events together from pieces (WHATWG HTML, section 9.2).
 #[derive(Default)]
-struct Events(Vec<u8>);
+pub(crate) struct Events(Vec<u8>);
 
 impl Events {
-    fn take(&mut self, piece: &[u8]) -> Result<Vec<String>, Failure> {
+    /// The data of the events that end in this piece.
+    pub(crate) fn take(&mut self, piece: &[u8]) -> Result<Vec<String>, Failure> {
         self.0.extend_from_slice(piece);
         let mut all = Vec::new();
         while let Some(end) = self.0.windows(2).position(|pair| pair == b"\n\n") {

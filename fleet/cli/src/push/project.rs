@@ -21,17 +21,24 @@ use crate::client::Client;
 use crate::failure::{Code, Failure};
 use crate::output::Output;
 
-/// A project, and where its images go.
-struct Source<'a> {
-    project: Project,
-    layout: Layout,
-    engine: Option<Engine>,
+/// A project as it was written, and what it is built for.
+pub(super) struct Sources<'a> {
+    pub(super) project: Project,
+    pub(super) targets: Vec<Target>,
+    /// The variables that the compose file was read with.
+    pub(super) variables: BTreeMap<String, String>,
     /// `host:port/fleet`, where devices find images.
     registry: String,
     fleet: &'a Name,
 }
 
-pub(crate) async fn build(
+/// What builds on this machine.
+struct Here {
+    layout: Layout,
+    engine: Option<Engine>,
+}
+
+pub(super) async fn build(
     push: &Push,
     client: &Client,
     fleet: &Name,
@@ -39,30 +46,25 @@ pub(crate) async fn build(
 ) -> Result<Vec<Built>, Failure> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let variables: BTreeMap<String, String> = variables.collect();
-    let project = Project::open(&push.project, fleet.as_str(), &variables, &BTreeSet::new())
-        .map_err(wrong)?;
+    let sources = Sources::open(push, client, fleet, variables.collect())?;
     let images = push
         .images
         .clone()
         .unwrap_or_else(|| beside(&push.project).join(".lightship/images"));
-    let source = Source {
-        project,
+    let here = Here {
         layout: Layout::open(&images).map_err(wrong)?,
         engine: engine(push).await?,
-        registry: format!("{}/{fleet}", client.registry()),
-        fleet,
     };
-    let targets = push.types.iter().map(|text| target(text));
-    let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
     let mut all = Vec::new();
-    for target in &targets {
-        all.push(source.release(target, output).await?);
+    for target in &sources.targets {
+        let images = here.images(&sources, target, output).await?;
+        let artifacts = |name: &str, image: &Descriptor| here.artifacts(fleet, name, image);
+        all.push(sources.signable(target, &images, artifacts)?);
     }
     Ok(all)
 }
 
-fn wrong(error: BuildError) -> Failure {
+pub(super) fn wrong(error: BuildError) -> Failure {
     let needs_engine = matches!(
         error,
         BuildError::NeedsEngine { .. } | BuildError::MissingImage(_)
@@ -76,7 +78,7 @@ fn wrong(error: BuildError) -> Failure {
 }
 
 /// The folder of a project that is named by its folder or by its compose file.
-fn beside(project: &Path) -> &Path {
+pub(super) fn beside(project: &Path) -> &Path {
     let file = project.is_file().then(|| project.parent()).flatten();
     file.unwrap_or(project)
 }
@@ -114,8 +116,33 @@ fn target(text: &str) -> Result<Target, Failure> {
     })
 }
 
-impl Source<'_> {
-    async fn release(&self, target: &Target, output: &Output) -> Result<Built, Failure> {
+impl<'a> Sources<'a> {
+    /// Reads a project's compose file.
+    pub(super) fn open(
+        push: &Push,
+        client: &Client,
+        fleet: &'a Name,
+        variables: BTreeMap<String, String>,
+    ) -> Result<Self, Failure> {
+        let project = Project::open(&push.project, fleet.as_str(), &variables, &BTreeSet::new())
+            .map_err(wrong)?;
+        let targets = push.types.iter().map(|text| target(text));
+        Ok(Self {
+            project,
+            targets: targets.collect::<Result<_, _>>()?,
+            variables,
+            registry: format!("{}/{fleet}", client.registry()),
+            fleet,
+        })
+    }
+
+    /// What is signed and uploaded for a device type: specs of this machine's making, and images by digest.
+    pub(super) fn signable(
+        &self,
+        target: &Target,
+        images: &BTreeMap<String, Descriptor>,
+        artifacts: impl Fn(&str, &Descriptor) -> Result<Vec<Artifact>, Failure>,
+    ) -> Result<Built, Failure> {
         let device_type = CoreName::new(&target.machine);
         let mut built = Built {
             device_type: device_type
@@ -123,24 +150,14 @@ impl Source<'_> {
             components: Vec::new(),
             artifacts: Vec::new(),
         };
-        let plan = self.project.plan(target).map_err(wrong)?;
-        let mut log = |service: &str, line: &str| output.remark(&format!("{service}: {line}"));
-        let cancel = Cancel::default();
-        // Without an engine, base images come from their registries, and nothing is run.
-        let registries = Registries::new(BTreeMap::new()).map_err(wrong)?;
-        let helpers = Helpers {
-            engine: self.engine.as_ref(),
-            registries: Some(&registries).filter(|_| self.engine.is_none()),
-        };
-        let images = plan.build(&self.layout, helpers, Limits::default(), &cancel, &mut log);
-        let images = images.await.map_err(wrong)?;
         for (name, service) in &self.project.compose.services {
             let image = images.get(name).ok_or_else(|| {
                 Failure::new(Code::Failed, format!("service {name} has no image"))
             })?;
-            let (component, artifacts) = self.component(name, service, image)?;
+            built.artifacts.extend(artifacts(name, image)?);
+            let (component, spec) = self.component(name, service, image)?;
             built.components.push(component);
-            built.artifacts.extend(artifacts);
+            built.artifacts.push(spec);
         }
         Ok(built)
     }
@@ -150,7 +167,7 @@ impl Source<'_> {
         name: &str,
         service: &Service,
         image: &Descriptor,
-    ) -> Result<(Component, Vec<Artifact>), Failure> {
+    ) -> Result<(Component, Artifact), Failure> {
         let bad_name = |_| {
             Failure::new(
                 Code::Failed,
@@ -159,13 +176,6 @@ impl Source<'_> {
             .help("use 1 to 32 of a-z 0-9 - _")
         };
         let spec = service.spec(&format!("{}/{name}", self.registry)).encode();
-        let mut artifacts = self.artifacts(name, image)?;
-        artifacts.push(Artifact {
-            repository: format!("{}/{name}", self.fleet),
-            digest: Digest::of(&spec),
-            size: spec.len() as u64,
-            content: Content::Bytes(spec.clone()),
-        });
         let component = Component {
             name: CoreName::new(name).map_err(bad_name)?,
             kind: Kind::Container,
@@ -183,7 +193,13 @@ impl Source<'_> {
             health: service.health,
             after: self.after(name, service)?,
         };
-        Ok((component, artifacts))
+        let spec = Artifact {
+            repository: format!("{}/{name}", self.fleet),
+            digest: Digest::of(&spec),
+            size: spec.len() as u64,
+            content: Content::Bytes(spec),
+        };
+        Ok((component, spec))
     }
 
     /// Names become positions: services are in the order of their names.
@@ -223,9 +239,36 @@ impl Source<'_> {
         }
         Ok(all)
     }
+}
+
+impl Here {
+    /// Builds every service's image.
+    async fn images(
+        &self,
+        sources: &Sources<'_>,
+        target: &Target,
+        output: &Output,
+    ) -> Result<BTreeMap<String, Descriptor>, Failure> {
+        let plan = sources.project.plan(target).map_err(wrong)?;
+        let mut log = |service: &str, line: &str| output.remark(&format!("{service}: {line}"));
+        let cancel = Cancel::default();
+        // Without an engine, base images come from their registries, and nothing is run.
+        let registries = Registries::new(BTreeMap::new()).map_err(wrong)?;
+        let helpers = Helpers {
+            engine: self.engine.as_ref(),
+            registries: Some(&registries).filter(|_| self.engine.is_none()),
+        };
+        let images = plan.build(&self.layout, helpers, Limits::default(), &cancel, &mut log);
+        images.await.map_err(wrong)
+    }
 
     /// Configuration and layers, then the manifest that names them.
-    fn artifacts(&self, name: &str, image: &Descriptor) -> Result<Vec<Artifact>, Failure> {
+    fn artifacts(
+        &self,
+        fleet: &Name,
+        name: &str,
+        image: &Descriptor,
+    ) -> Result<Vec<Artifact>, Failure> {
         let wrong = |error: &dyn std::fmt::Display| {
             Failure::new(
                 Code::Failed,
@@ -234,7 +277,7 @@ impl Source<'_> {
         };
         let bytes = self.layout.document(image).map_err(|error| wrong(&error))?;
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| wrong(&error))?;
-        let repository = format!("{}/{name}", self.fleet);
+        let repository = format!("{fleet}/{name}");
         let mut all = Vec::new();
         for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
             let path = self.layout.blob(&blob.digest).filter(|path| path.is_file());

@@ -10,6 +10,7 @@ use lightship_builder::engine::Engine;
 use lightship_builder::project::{Helpers, Project, Target};
 use lightship_builder::{BuildError, Cancel, Descriptor, Layout, Limits, Platform, Registries};
 use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
 
 use super::Ended;
 use super::journal::Journal;
@@ -25,6 +26,8 @@ pub(super) struct Job<'a> {
     /// Its own; thrown away afterwards.
     pub(super) folder: &'a Path,
     pub(super) cancel: &'a Cancel,
+    /// The same, for what waits for a peer and cannot look.
+    pub(super) halt: &'a CancellationToken,
     pub(super) journal: &'a Arc<Journal>,
 }
 
@@ -130,7 +133,8 @@ impl Job<'_> {
             Some(file) => project.join(file),
             None => project.to_owned(),
         };
-        let (cancel, journal) = (self.cancel.clone(), Arc::clone(self.journal));
+        let (cancel, halt) = (self.cancel.clone(), self.halt.clone());
+        let journal = Arc::clone(self.journal);
         let runtime = tokio::runtime::Handle::current();
         let work = move || {
             let project = Project::open(&path, &name, &variables, &BTreeSet::new())?;
@@ -150,7 +154,14 @@ impl Job<'_> {
                 plan.build(&layout, helpers, limits(&config), &cancel, &mut log)
                     .await
             };
-            Ok(runtime.block_on(build)?.into_iter().collect())
+            // A registry or an engine may be silent for long: what waits for it is given up.
+            let halted = async {
+                tokio::select! {
+                    built = build => built,
+                    () = halt.cancelled() => Err(BuildError::Cancelled),
+                }
+            };
+            Ok(runtime.block_on(halted)?.into_iter().collect())
         };
         tokio::task::spawn_blocking(work).await.map_err(failed)?
     }

@@ -62,6 +62,10 @@ fn body(operation: &str) -> Option<Value> {
         "planRollout" => json!({"waves": [{"who": {"by": "percent", "percent": 100}}]}),
         "orderRollout" => json!({"order": "pause"}),
         "putVariable" | "putDeviceVariable" => json!({"name": "EVE", "value": "x"}),
+        "createBuild" => {
+            let targets = json!([{"device_type": "board", "platform": "linux/arm64"}]);
+            json!({"project": format!("sha256:{}", Digest::of(b"image of harbour")), "targets": targets})
+        }
         "createFleet" | "createToken" | "logIn" => json!({}),
         _ => return None,
     })
@@ -104,6 +108,11 @@ impl World {
         let device = Gadget::registered(site, 1, &key).await;
         let foreign = provisioning_key(&stranger, "ferry", 9).await;
         let foreign_device = Gadget::registered(site, 2, &foreign).await;
+        // An image is no archive: the build fails, and is there.
+        let build = body("createBuild");
+        owner
+            .ok(Method::POST, "/api/v1/fleets/harbour/builds", build)
+            .await;
         let variable = Some(json!({"name": "X", "value": "x"}));
         owner
             .ok(Method::PUT, "/api/v1/fleets/harbour/variables", variable)
@@ -135,6 +144,7 @@ impl World {
             .replace("{device}", &self.device.uuid.to_string());
         let path = path
             .replace("{release}", "1")
+            .replace("{build}", "1")
             .replace("{key}", &self.key_id)
             .replace("{token}", &self.token_id);
         path.replace("{user}", "mira").replace("{variable}", "X")
@@ -187,7 +197,7 @@ on_both_databases! {
                 assert!(hidden, "{route} as a stranger: {status}");
                 if template.contains("{fleet}/") && !template.ends_with("{fleet}/events") {
                     let path = world.path(template, "ferry");
-                    if path.contains(&world.device.uuid.to_string()) || path.contains(&world.key_id) || path.contains("releases/1") {
+                    if path.contains(&world.device.uuid.to_string()) || path.contains(&world.key_id) || path.contains("releases/1") || path.contains("builds/1") {
                         let status = world.stranger.status(method.clone(), &path, sent.clone()).await;
                         assert_eq!(status, 404, "{route} through the stranger's own fleet");
                     }

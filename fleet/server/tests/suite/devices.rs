@@ -435,6 +435,37 @@ on_both_databases! {
         admin.ok(Method::DELETE, &format!("{path}/TOKEN?service=web"), None).await;
     }
 
+    async fn a_device_shows_which_release_it_runs_and_listeners_hear_of_targets_and_roll_outs(site: Site) {
+        let admin = fleet(&site, "harbour").await;
+        let publisher = Publisher::of(&admin, "harbour").await;
+        publisher.upload_root(&admin).await;
+        let key = provisioning_key(&admin, "harbour", 2).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        let path = format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid);
+        assert!(admin.ok(Method::GET, &path, None).await.get("running_release").is_none());
+        let mut stream = admin.request(Method::GET, "/api/v1/fleets/harbour/events").send().await.unwrap();
+        let made = publisher.push(&admin, "1.0.0", b"image one", true).await;
+        let plan = json!({"waves": [{"who": {"by": "percent", "percent": 100}}]});
+        admin.ok(Method::PUT, "/api/v1/fleets/harbour/releases/1/rollout", Some(plan)).await;
+        admin.ok(Method::POST, "/api/v1/fleets/harbour/releases/1/finalize", None).await;
+        let told = Person::hears(&mut stream, "event: target").await;
+        let target = json!({"event": "target", "device": gadget.uuid.to_string(), "release": 1});
+        let told = told.clone() + &Person::hears(&mut stream, "}").await;
+        assert!(told.contains(&target["device"].to_string()), "{told}");
+        assert!(told.contains("event: rollout") && told.contains(r#"{"event":"rollout","release":1}"#), "{told}");
+        let digest = made["documents"][0]["digest"].as_str().unwrap().parse().unwrap();
+        let said = lightship_core::wire::Report { version: Some("1.0.0".parse().unwrap()), ..report(1, Some(digest)) };
+        assert_eq!(gadget.report(&said).await, 204);
+        Person::hears(&mut stream, "event: report").await;
+        let shown = admin.ok(Method::GET, &path, None).await;
+        assert_eq!((&shown["running_release"], &shown["running_version"]), (&json!(1), &json!("1.0.0")), "{shown}");
+        let listed = admin.ok(Method::GET, "/api/v1/fleets/harbour/devices", None).await;
+        assert_eq!(listed[0]["running_release"], 1);
+        let unknown = report(1, Some(Digest::of(b"of another fleet")));
+        gadget.report(&unknown).await;
+        assert!(admin.ok(Method::GET, &path, None).await.get("running_release").is_none());
+    }
+
     async fn a_roll_out_goes_wave_by_wave_and_a_person_can_stop_it(site: Site) {
         let admin = fleet(&site, "harbour").await;
         let publisher = Publisher::of(&admin, "harbour").await;

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::gadget::next_year;
-use crate::site::{PASSWORD, Site, on_both_databases};
+use crate::site::{PASSWORD, Person, Site, on_both_databases};
 
 on_both_databases! {
     async fn what_is_acknowledged_is_there_after_a_restart(site: Site) {
@@ -117,6 +117,31 @@ on_both_databases! {
             text += std::str::from_utf8(&missed.chunk().await.unwrap().unwrap()).unwrap();
         }
         assert!(text.find("fleet.created").unwrap() < text.find("fleet.updated").unwrap());
+    }
+
+    async fn a_stream_ends_with_the_right_to_hear_it(site: Site) {
+        let mira = site.user("mira").await;
+        let jon = site.user("jon").await;
+        mira.ok(Method::POST, "/api/v1/fleets", Some(json!({"name": "harbour"}))).await;
+        let member = "/api/v1/fleets/harbour/members/jon";
+        mira.ok(Method::PUT, member, Some(json!({"role": "viewer"}))).await;
+        let events = "/api/v1/fleets/harbour/events";
+        let mut stream = jon.request(Method::GET, events).send().await.unwrap();
+        mira.ok(Method::PATCH, "/api/v1/fleets/harbour", Some(json!({"description": "before"}))).await;
+        Person::hears(&mut stream, "fleet.updated").await;
+        mira.ok(Method::DELETE, member, None).await;
+        mira.ok(Method::PATCH, "/api/v1/fleets/harbour", Some(json!({"description": "after"}))).await;
+        assert_eq!(Person::hears_the_end(&mut stream).await, "", "nothing is told to who was taken out");
+        let make = json!({"label": "ci", "scopes": ["viewer:harbour"], "expires_at": next_year()});
+        let made = mira.ok(Method::POST, "/api/v1/tokens", Some(make)).await;
+        let ci = site.with_token(made["secret"].as_str().unwrap());
+        let mut stream = ci.request(Method::GET, events).send().await.unwrap();
+        let id = made["token"]["id"].as_str().unwrap();
+        mira.ok(Method::DELETE, &format!("/api/v1/tokens/{id}"), None).await;
+        assert_eq!(Person::hears_the_end(&mut stream).await, "");
+        let mut stream = mira.request(Method::GET, events).send().await.unwrap();
+        site.admin().await.ok(Method::PATCH, "/api/v1/users/mira", Some(json!({"password": "set by an admin"}))).await;
+        assert_eq!(Person::hears_the_end(&mut stream).await, "", "a new password ends sessions, and what they hear");
     }
 
     async fn a_malformed_request_is_refused_with_the_field_at_fault(site: Site) {

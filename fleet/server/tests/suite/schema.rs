@@ -15,9 +15,10 @@ use crate::site::Site;
 /// Seconds of made-up requests.
 const SECONDS: &str = "35";
 /// What ends the session of whoever asks, removes what the others need, or never ends.
-const APART: [&str; 6] = [
+const APART: [&str; 7] = [
     "logOut",
     "watchFleet",
+    "followBuild",
     "deleteFleet",
     "deleteDevice",
     "moveDevice",

@@ -80,6 +80,11 @@ impl Site {
     /// Stops the server and starts it again on the same state; its ports may change.
     pub(crate) async fn restart(&mut self) {
         self.server.take().unwrap().stop().await;
+        self.start_again().await;
+    }
+
+    /// Starts the server that was stopped.
+    pub(crate) async fn start_again(&mut self) {
         let server = Server::start(self.config.clone()).await.unwrap();
         self.client = client(&server);
         self.url = server.url();
@@ -198,6 +203,26 @@ impl Person {
         let problem: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(problem["status"], status.as_u16());
         (status, problem)
+    }
+
+    /// What a stream says until it has said `what`.
+    pub(crate) async fn hears(stream: &mut Response, what: &str) -> String {
+        let mut text = String::new();
+        while !text.contains(what) {
+            let piece = stream.chunk().await.unwrap();
+            let piece = piece.unwrap_or_else(|| panic!("it ended without {what}: {text}"));
+            text += std::str::from_utf8(&piece).unwrap();
+        }
+        text
+    }
+
+    /// What a stream says until it ends.
+    pub(crate) async fn hears_the_end(stream: &mut Response) -> String {
+        let mut text = String::new();
+        while let Some(piece) = stream.chunk().await.unwrap() {
+            text += std::str::from_utf8(&piece).unwrap();
+        }
+        text
     }
 
     /// The status of a request, whatever it is.

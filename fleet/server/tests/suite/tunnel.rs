@@ -241,3 +241,89 @@ async fn each_provisioning_key_has_an_enrolment_tunnel_of_its_own() {
     );
     assert_eq!(gadget.poll("", "", 0).await.0, 304, "and is a device now");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_tunnel_key_is_shown_once_it_was_used() {
+    let site = site().await;
+    let (admin, key) = harbour(&site).await;
+    let (gadget, tunnel, port) = tunnelled(&site, 1, &key).await;
+    inside(&tunnel, port, "/device/v1/target", &gadget.bearer()).await;
+    let path = format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid);
+    let shown = admin.ok(Method::GET, &path, None).await;
+    assert!(shown.get("tunnel_key_changed_at").is_none(), "{shown}");
+    let told: Value = gadget.register(&key).await.json().await.unwrap();
+    let told = &told["registered"]["tunnel"];
+    let (mut events, new) = (
+        admin
+            .request(Method::GET, "/api/v1/fleets/harbour/events")
+            .send()
+            .await
+            .unwrap(),
+        SecretKey::generate(),
+    );
+    let proposed =
+        lightship_core::wire::NewKey::WireGuard(lightship_core::id::PublicKey(new.public().0));
+    assert_eq!(gadget.propose(proposed).await.status(), 200);
+    drop(tunnel);
+    let text = |name: &str| told[name].as_str().unwrap().to_owned();
+    let again = Tunnel::open(TunnelConfig {
+        keys: KeySet {
+            secret: new,
+            hub: PublicKey(hex::decode(text("hub")).unwrap().try_into().unwrap()),
+            preshared: PresharedKey::default(),
+        },
+        pending: None,
+        hub: text("endpoint").parse().unwrap(),
+        hub_address: text("gateway").parse().unwrap(),
+        address: text("address").parse().unwrap(),
+        keep_alive: KeepAlive::Learned,
+    })
+    .await
+    .unwrap();
+    let hub = site.server.as_ref().unwrap().tunnel().unwrap();
+    assert_eq!(
+        text("endpoint"),
+        hub.to_string(),
+        "the port that is really open"
+    );
+    assert_eq!(
+        inside(&again, port, "/device/v1/target", &gadget.bearer()).await,
+        "304"
+    );
+    crate::site::Person::hears(&mut events, "device.tunnel-key-rotated").await;
+    let shown = admin.ok(Method::GET, &path, None).await;
+    assert!(shown["tunnel_key_changed_at"].is_string(), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_are_told_where_the_hub_is_from_outside() {
+    let site = Site::start_with(None, |config| {
+        config.tunnel.listen = Some("127.0.0.1:0".parse().unwrap());
+        config.tunnel.enrolment = Some("127.0.0.1:0".parse().unwrap());
+        config.tunnel.endpoint = Some("hub.example.org:51820".to_owned());
+        config.tunnel.enrolment_endpoint = Some("enrol.example.org:51821".to_owned());
+    })
+    .await;
+    let (admin, key) = harbour(&site).await;
+    let answer: Value = Gadget::new(&site, 1)
+        .register(&key)
+        .await
+        .json()
+        .await
+        .unwrap();
+    let told = &answer["registered"]["tunnel"]["endpoint"];
+    assert_eq!(told, "hub.example.org:51820");
+    let new = json!({"label": "mcu", "max_uses": 1, "expires_at": next_year()});
+    let path = "/api/v1/fleets/harbour/provisioning-keys";
+    let made = admin.ok(Method::POST, path, Some(new)).await;
+    assert_eq!(made["enrolment"]["endpoint"], "enrol.example.org:51821");
+    let server = site.server.as_ref().unwrap();
+    let ports = [server.tunnel().unwrap(), server.enrolment().unwrap()];
+    assert!(
+        ports
+            .iter()
+            .all(|at| at.ip().is_loopback() && at.port() != 0)
+    );
+    let none = Site::start(None).await;
+    assert_eq!(none.server.as_ref().unwrap().tunnel(), None);
+}
