@@ -502,7 +502,7 @@ fn variables_members_and_provisioning_keys_are_set_listed_and_removed() {
         error: policy.release: the fleet has no such release
         [exit code 5]
         $ lightship device list
-        UUID  NAME  TYPE    RELEASE  STATE
+        UUID  NAME  TYPE    RELEASE  RUNS  STATE
         [exit code 0]
         $ lightship device show nobody
         error: fleet harbour has no device nobody
@@ -584,6 +584,7 @@ fn completions_and_help_name_every_command_and_the_readme_the_exit_codes() {
         "fleet",
         "device",
         "push",
+        "build",
         "deploy",
         "release",
         "env",
@@ -605,4 +606,69 @@ fn completions_and_help_name_every_command_and_the_readme_the_exit_codes() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn the_server_builds_what_this_machine_would_and_signs_nothing() {
+    let desk = Desk::with_fleet();
+    project(&desk, Path::new("app"), "hello");
+    let push = |words: &[&'static str]| {
+        [&["push", "app", "--type", "pi=linux/arm64", "--yes"], words].concat()
+    };
+    let server = desk.json(&push(&["--build", "server", "--release", "1.0.0"]));
+    assert_eq!(server["number"], 1);
+    let here = desk.run(&push(&["--release", "1.0.0", "--dry-run"]));
+    let there = desk.run(&push(&[
+        "--build",
+        "server",
+        "--release",
+        "1.0.0",
+        "--dry-run",
+    ]));
+    let artifact = |output: &std::process::Output| {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let lines = said
+            .lines()
+            .filter(|line| line.contains("artifact") || line.contains("spec "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(artifact(&here).len(), 2);
+    assert_eq!(
+        artifact(&here),
+        artifact(&there),
+        "the same image, and the same spec"
+    );
+    let builds = desk.json(&["build", "list"]);
+    assert_eq!(
+        (&builds[0]["number"], &builds[1]["state"]),
+        (&2.into(), &"done".into())
+    );
+    let shown = desk.json(&["build", "log", "1"]);
+    assert_eq!(shown["images"][0]["service"], "web");
+    assert_eq!(
+        desk.run(&["build", "cancel", "1"]).status.code(),
+        Some(5),
+        "it has ended"
+    );
+    desk.write("app/web/Dockerfile", "FROM scratch\nCPOY page.html /\n");
+    let wrong = desk.run(&push(&["--build", "server"]));
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(
+        said.contains("Dockerfile:2:1") && said.contains("nothing was uploaded"),
+        "{said}"
+    );
+    assert_eq!(
+        desk.json(&["build", "list"]).as_array().unwrap().len(),
+        2,
+        "nothing was sent"
+    );
+    desk.write("app/web/Dockerfile", "FROM scratch\nRUN id\n");
+    let engine = desk.run(&push(&["--build", "server"]));
+    let said = String::from_utf8_lossy(&engine.stderr).into_owned();
+    assert!(
+        said.contains("needs a Docker or podman engine") && said.contains("nothing was signed"),
+        "{said}"
+    );
+    assert_eq!(engine.status.code(), Some(1));
+    assert_eq!(desk.json(&["release", "list"]).as_array().unwrap().len(), 1);
 }

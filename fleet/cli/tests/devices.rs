@@ -207,8 +207,8 @@ fn a_device_is_entered_changed_commanded_and_removed() {
         asked winch; it does so when it hears of it
         [exit code 0]
         $ lightship device list --tag ring=canary --fleet harbour
-        UUID                                  NAME   TYPE           RELEASE  STATE
-        UUID  winch  pi    offline  -        -
+        UUID                                  NAME   TYPE           RELEASE  RUNS  STATE
+        UUID  winch  pi    offline  -        -     -
         [exit code 0]
         $ lightship device move winch ferry --fleet harbour
         error: the fleets have different trust roots: the device would refuse every release of the other
