@@ -102,12 +102,12 @@ const ROWS: &[Row] = &[
     firmware(
         "firmware, cortex-m3-sf2",
         "platforms/mcu/boards/cortex-m3-sf2",
-        (420_000, 115_000),
+        (330_000, 108_000),
     ),
     firmware(
         "firmware, riscv-virt",
         "platforms/mcu/boards/riscv-virt",
-        (505_000, 115_000),
+        (415_000, 108_000),
     ),
 ];
 

@@ -18,12 +18,12 @@ const COMPONENTS: usize = 2;
 /// Bytes of datagrams that wait: two of the largest each way.
 const DATAGRAMS: usize = 2 * 1536;
 
-/// Memory of the firmware; put it in a `static`.
+/// Memory of the firmware; put it in a `static`, where it is zeroes and takes no room in the image.
 pub(crate) struct Room {
     agent: Memory,
     sockets: StackResources<4>,
-    received: ([PacketMetadata; 4], [u8; DATAGRAMS]),
-    sent: ([PacketMetadata; 4], [u8; DATAGRAMS]),
+    received: [u8; DATAGRAMS],
+    sent: [u8; DATAGRAMS],
 }
 
 impl Room {
@@ -31,8 +31,8 @@ impl Room {
         Self {
             agent: Memory::new(),
             sockets: StackResources::new(),
-            received: ([PacketMetadata::EMPTY; 4], [0; DATAGRAMS]),
-            sent: ([PacketMetadata::EMPTY; 4], [0; DATAGRAMS]),
+            received: [0; DATAGRAMS],
+            sent: [0; DATAGRAMS],
         }
     }
 }
@@ -78,13 +78,9 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
             &mut room.sockets,
             u64::from_le_bytes(seed),
         );
-        let mut socket = UdpSocket::new(
-            net,
-            &mut room.received.0,
-            &mut room.received.1,
-            &mut room.sent.0,
-            &mut room.sent.1,
-        );
+        let mut packets = [[PacketMetadata::EMPTY; 4]; 2];
+        let [received, sent] = &mut packets;
+        let mut socket = UdpSocket::new(net, received, &mut room.received, sent, &mut room.sent);
         socket.bind(0).expect("no port is taken yet");
         let parts = Parts {
             board: self.board,

@@ -80,10 +80,10 @@ pub struct Port<'a, M: RawMutex, const N: usize = MESSAGE_BYTES> {
 }
 
 impl<const N: usize> Packet<N> {
-    /// Empty memory.
+    /// Empty memory: zeroes, of which the first kind is one, so that a `static` of it takes no room in a program's image.
     pub const fn new() -> Self {
         Self {
-            kind: Kind::Sent,
+            kind: Kind::Up { resumed: false },
             generation: 0,
             len: 0,
             bytes: [0; N],

@@ -22,8 +22,8 @@ pub struct Log {
 }
 
 struct Waiting {
-    frames: Ring<FRAMES_BYTES>,
-    lines: Ring<LINES_BYTES>,
+    frames: Ring<FRAMES_BYTES, 0>,
+    lines: Ring<LINES_BYTES, b'\n'>,
 }
 
 impl Log {
@@ -31,8 +31,8 @@ impl Log {
     pub const fn new() -> Self {
         Self {
             waiting: Mutex::new(RefCell::new(Waiting {
-                frames: Ring::new(0),
-                lines: Ring::new(b'\n'),
+                frames: Ring::new(),
+                lines: Ring::new(),
             })),
             some: Signal::new(),
         }
@@ -119,20 +119,18 @@ pub(super) async fn ship<M: RawMutex>(log: &Log, logs: &mut Logs<'_, M>, ways: &
 }
 
 /// The newest bytes, in pieces that end with a delimiter.
-struct Ring<const N: usize> {
+struct Ring<const N: usize, const END: u8> {
     bytes: [u8; N],
     start: usize,
     len: usize,
-    end: u8,
 }
 
-impl<const N: usize> Ring<N> {
-    const fn new(end: u8) -> Self {
+impl<const N: usize, const END: u8> Ring<N, END> {
+    const fn new() -> Self {
         Self {
             bytes: [0; N],
             start: 0,
             len: 0,
-            end,
         }
     }
 
@@ -151,7 +149,7 @@ impl<const N: usize> Ring<N> {
         while self.len > 0 {
             let dropped = self.bytes[self.start];
             self.drop_first(1);
-            if dropped == self.end {
+            if dropped == END {
                 return;
             }
         }
@@ -167,7 +165,7 @@ impl<const N: usize> Ring<N> {
         let mut whole = 0;
         for at in 0..self.len.min(into.len()) {
             into[at] = self.bytes[(self.start + at) % N];
-            if into[at] == self.end {
+            if into[at] == END {
                 whole = at + 1;
             }
         }
@@ -188,9 +186,9 @@ impl<const N: usize> Ring<N> {
 }
 
 /// Writes text as it stands between the quotes of JSON (RFC 8259, section 7).
-struct Escaped<'r, const N: usize>(&'r mut Ring<N>);
+struct Escaped<'r, const N: usize, const END: u8>(&'r mut Ring<N, END>);
 
-impl<const N: usize> Write for Escaped<'_, N> {
+impl<const N: usize, const END: u8> Write for Escaped<'_, N, END> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes() {
             match byte {

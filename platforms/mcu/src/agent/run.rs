@@ -90,7 +90,7 @@ pub struct Parts<B, S, R, C, O> {
     pub log: &'static Log,
 }
 
-/// Memory of the agent; put it in a `static`.
+/// Memory of the agent; put it in a `static`, where it is zeroes and takes no room in the image.
 pub struct Memory {
     packets: [Packet<MESSAGE_BYTES>; 2],
     chunks: [Slot; 2],

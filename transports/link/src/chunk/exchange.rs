@@ -14,17 +14,20 @@ use crate::contract::Blobs;
 use crate::failure::{BlobFailure, Failure, Unreachable};
 use crate::limits::CHUNK_BYTES;
 
-/// Memory for one answer.
+/// Memory for one answer: zeroes, so that a `static` of it takes no room in a program's image.
 #[derive(Debug)]
-pub struct Slot {
+pub struct Slot([u8; CHUNK_BYTES]);
+
+/// The last answer.
+struct Kept<'a> {
     id: u32,
     outcome: Result<usize, BlobFailure>,
-    bytes: [u8; CHUNK_BYTES],
+    bytes: &'a mut [u8; CHUNK_BYTES],
 }
 
 /// What lies between. [`split`](Self::split) it once.
 pub struct Exchange<'a, M: RawMutex> {
-    slot: Mutex<M, RefCell<&'a mut Slot>>,
+    kept: Mutex<M, RefCell<Kept<'a>>>,
     questions: Signal<M, Request>,
     answered: Signal<M, ()>,
 }
@@ -45,11 +48,7 @@ pub struct Asked<'a, M: RawMutex> {
 impl Slot {
     /// Empty memory.
     pub const fn new() -> Self {
-        Self {
-            id: 0,
-            outcome: Ok(0),
-            bytes: [0; CHUNK_BYTES],
-        }
+        Self([0; CHUNK_BYTES])
     }
 }
 
@@ -63,7 +62,11 @@ impl<'a, M: RawMutex> Exchange<'a, M> {
     /// An exchange over this memory.
     pub fn new(slot: &'a mut Slot) -> Self {
         Self {
-            slot: Mutex::new(RefCell::new(slot)),
+            kept: Mutex::new(RefCell::new(Kept {
+                id: 0,
+                outcome: Ok(0),
+                bytes: &mut slot.0,
+            })),
             questions: Signal::new(),
             answered: Signal::new(),
         }
@@ -82,24 +85,24 @@ impl<'a, M: RawMutex> Exchange<'a, M> {
 
     /// The outcome for this question, if that is what lies there.
     fn take(&self, id: u32, into: &mut [u8]) -> Option<Result<usize, BlobFailure>> {
-        self.slot.lock(|slot| {
-            let slot = slot.borrow();
-            if slot.id != id {
+        self.kept.lock(|kept| {
+            let kept = kept.borrow();
+            if kept.id != id {
                 return None;
             }
-            if let Ok(len) = slot.outcome {
-                into[..len].copy_from_slice(&slot.bytes[..len]);
+            if let Ok(len) = kept.outcome {
+                into[..len].copy_from_slice(&kept.bytes[..len]);
             }
-            Some(slot.outcome)
+            Some(kept.outcome)
         })
     }
 
     fn put(&self, id: u32, outcome: Result<&[u8], BlobFailure>) {
-        self.slot.lock(|slot| {
-            let mut slot = slot.borrow_mut();
-            slot.id = id;
-            slot.outcome = outcome.map(|bytes| {
-                slot.bytes[..bytes.len()].copy_from_slice(bytes);
+        self.kept.lock(|kept| {
+            let mut kept = kept.borrow_mut();
+            kept.id = id;
+            kept.outcome = outcome.map(|bytes| {
+                kept.bytes[..bytes.len()].copy_from_slice(bytes);
                 bytes.len()
             });
         });
