@@ -5,6 +5,7 @@
 //! has one writer at a time anyway, so it gets one writing connection and no statement ever
 //! waits for a lock; every commit is synced, because what is acknowledged must survive a cut.
 
+pub(crate) mod alone;
 pub(crate) mod assignments;
 pub(crate) mod blobs;
 pub(crate) mod builds;

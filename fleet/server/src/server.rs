@@ -43,6 +43,11 @@ pub enum StartError {
     /// The database cannot be opened or brought up to date.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    /// Another server works on the database.
+    #[error(
+        "another server works on this database: stop it first, or give this one a database of its own"
+    )]
+    Taken,
     /// TLS cannot be served.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -99,6 +104,12 @@ impl Server {
             .url
             .clone()
             .unwrap_or_else(|| sqlite_url(&config));
+        let alone = if url.starts_with("sqlite:") {
+            None
+        } else {
+            let alone = db::alone::Alone::take(&url).await?;
+            Some(alone.ok_or(StartError::Taken)?)
+        };
         let db = db::Db::open(&url, events.clone()).await?;
         let (reports, waiting) = device::reports();
         let app = App(Arc::new(Shared {
@@ -141,6 +152,10 @@ impl Server {
         app.start_directors().await?;
         let mut handle = serve(app.clone(), &certificate).await?;
         handle.mqtt = broker.local();
+        if let Some(alone) = alone {
+            let held = alone.hold(app.stop.clone());
+            handle.tasks.push(tokio::spawn(held));
+        }
         handle
             .tasks
             .extend(tunnel::serve(&app, broker.local()).await?);

@@ -100,6 +100,8 @@ struct Acknowledged {
     counters: HashMap<String, u64>,
     releases: Vec<(u64, String)>,
     images: Vec<Vec<u8>>,
+    /// Builds by number.
+    builds: Vec<u64>,
 }
 
 /// Works until the server is gone; what it acknowledged is in `known`.
@@ -125,6 +127,7 @@ async fn work(
             release["version"].as_str()?.to_owned(),
         ));
         known.images.push(image);
+        known.builds.extend(try_build(admin).await?);
         let position = usize::from(step) % known.devices.len();
         let (gadget, pending) = known.devices[position].clone();
         if let Some(next) = pending {
@@ -149,6 +152,41 @@ async fn work(
     None
 }
 
+/// The number of a build that was taken in, unless as many wait as may; nothing if the server is gone.
+async fn try_build(admin: &Person) -> Option<Option<u64>> {
+    let archive = crate::builds::project("scratch");
+    let digest = Digest::of(&archive);
+    let upload = format!("/v2/harbour/project/blobs/uploads/?digest=sha256:{digest}");
+    let sent = admin.request(Method::POST, &upload).body(archive.clone());
+    sent.send().await.ok()?;
+    let body = crate::builds::request(&archive);
+    let asked = admin.request(Method::POST, "/api/v1/fleets/harbour/builds");
+    let answer = asked.json(&body).send().await.ok()?;
+    if answer.status() != 202 {
+        return Some(None);
+    }
+    let build: serde_json::Value = answer.json().await.ok()?;
+    Some(build["number"].as_u64())
+}
+
+/// A build that was acknowledged has ended, and says how.
+async fn check_build(admin: &Person, number: u64) {
+    let path = format!("/api/v1/fleets/harbour/builds/{number}");
+    let log = admin.request(Method::GET, &format!("{path}/log"));
+    let mut log = log.send().await.unwrap();
+    assert_eq!(
+        log.status(),
+        200,
+        "build {number} was acknowledged and is lost"
+    );
+    let said = Person::hears_the_end(&mut log).await;
+    assert!(said.contains("event: ended"), "{said}");
+    let build = admin.ok(Method::GET, &path, None).await;
+    let error = build["error"].as_str().unwrap_or_default();
+    let told = build["state"] == "done" || error.contains("the server was stopped");
+    assert!(told, "{build}");
+}
+
 async fn check(admin: &Person, known: &mut Acknowledged) {
     let releases = admin
         .ok(Method::GET, "/api/v1/fleets/harbour/releases", None)
@@ -168,6 +206,9 @@ async fn check(admin: &Person, known: &mut Acknowledged) {
             200,
             "an image was acknowledged and is lost"
         );
+    }
+    for number in known.builds.drain(..) {
+        check_build(admin, number).await;
     }
     for (gadget, pending) in &mut known.devices {
         gadget.person = admin.anonymous();
