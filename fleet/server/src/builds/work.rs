@@ -52,6 +52,12 @@ fn failed(error: impl std::fmt::Display) -> Ended {
     Ended::Failed(error.to_string())
 }
 
+/// Our fault: logged here, and not told outside.
+fn broken(error: tokio::task::JoinError) -> Ended {
+    tracing::error!(%error, "a build broke down");
+    Ended::Failed("the server failed; its log says why".to_owned())
+}
+
 /// The bounds of a build.
 fn limits(config: &Builder) -> Limits {
     Limits {
@@ -111,7 +117,7 @@ impl Job<'_> {
             lightship_builder::bundle::unpack(file, &to, limits, &cancel)?;
             std::fs::remove_file(&archive).map_err(failed)
         };
-        tokio::task::spawn_blocking(work).await.map_err(failed)?
+        tokio::task::spawn_blocking(work).await.map_err(broken)?
     }
 
     /// Builds on a thread of its own: it works while it is polled.
@@ -163,7 +169,7 @@ impl Job<'_> {
             };
             Ok(runtime.block_on(halted)?.into_iter().collect())
         };
-        tokio::task::spawn_blocking(work).await.map_err(failed)?
+        tokio::task::spawn_blocking(work).await.map_err(broken)?
     }
 
     async fn publish(

@@ -29,6 +29,8 @@ fn serve_when_asked() {
     let Some(folder) = std::env::var_os(FOLDER) else {
         return;
     };
+    // As the command line does: builds pull images over TLS.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = Config::on_free_ports(Path::new(&folder));
     config.database.url = std::env::var(DATABASE).ok();
     config.admin.password = Some(PASSWORD.to_owned());
