@@ -19,6 +19,8 @@ use heapless::Vec;
 pub struct Reader<'a> {
     rest: &'a [u8],
     is_broken: bool,
+    /// Whether zeros follow the bytes without end.
+    is_padded: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -27,6 +29,15 @@ impl<'a> Reader<'a> {
         Self {
             rest: bytes,
             is_broken: false,
+            is_padded: false,
+        }
+    }
+
+    /// Reads from the first of these bytes on, as if zeros followed them: fields that their writer did not know are none, or nothing.
+    pub const fn padded(bytes: &'a [u8]) -> Self {
+        Self {
+            is_padded: true,
+            ..Self::new(bytes)
         }
     }
 
@@ -60,7 +71,9 @@ impl<'a> Reader<'a> {
                 *first
             }
             None => {
-                self.refuse();
+                if !self.is_padded {
+                    self.refuse();
+                }
                 0
             }
         }

@@ -5,7 +5,7 @@
 
 use crate::context::{Backoff, Context};
 use crate::event::{Failure, MessageId};
-use crate::limits::{CONNECT_TIMEOUT, SEND_TIMEOUT};
+use crate::limits::{CONNECT_TIMEOUT, SEND_TIMEOUT, TUNNEL_RETRY};
 use crate::note::Note;
 use crate::record::Identity;
 use crate::time::Instant;
@@ -25,6 +25,15 @@ pub(crate) enum Cargo {
     Registration,
     Proposal,
     Report,
+}
+
+/// What a connection is tried with in the place of what is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// The pending key.
+    Key(KeyKind),
+    /// The pending tunnel.
+    Tunnel,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +56,12 @@ pub(crate) struct Link {
     next_message: u32,
     /// Whether this connection was made to register.
     enrolling: bool,
-    /// Whether this connection was made with the pending key.
-    with_pending: bool,
-    /// Whether the next connection is to be made with the pending key.
-    try_pending: bool,
+    /// What this connection is tried with, until it is up.
+    tried: Option<Attempt>,
+    /// What the next connection is to be tried with.
+    next: Option<Attempt>,
+    /// When the pending tunnel may be tried while the one in use works.
+    tunnel_at: Instant,
     /// Whether the connection is to be made anew, with other credentials.
     renew: bool,
 }
@@ -60,8 +71,8 @@ pub(crate) struct Link {
 pub(crate) enum Up {
     /// It is up.
     Plain,
-    /// It is up with the pending key, which is thereby in use.
-    WithPending,
+    /// It is up with what was pending, which is thereby in use.
+    With(Attempt),
     /// Nobody asked for it.
     Stray,
 }
@@ -75,8 +86,9 @@ impl Link {
             send_backoff: Backoff::default(),
             next_message: 1,
             enrolling: false,
-            with_pending: false,
-            try_pending: false,
+            tried: None,
+            next: None,
+            tunnel_at: Instant::BOOT,
             renew: false,
         }
     }
@@ -99,20 +111,32 @@ impl Link {
         self.renew && self.phase != Phase::Down
     }
 
-    /// Marks the connection as asked for; whether it is made with the pending key.
-    pub(crate) fn connecting(&mut self, now: Instant, identity: &Identity) -> Option<KeyKind> {
-        let pending = identity.pending().filter(|_| self.try_pending);
+    /// Marks the connection as asked for; what it is tried with.
+    pub(crate) fn connecting(&mut self, now: Instant, identity: &Identity) -> Option<Attempt> {
         self.phase = Phase::Connecting(now);
         self.enrolling = !identity.registered;
-        self.with_pending = pending.is_some();
+        self.tried = self.next.filter(|attempt| identity.may_try(*attempt));
         self.renew = false;
-        pending.map(|key| key.kind())
+        self.tried
     }
 
-    /// Has the connection made anew: with the pending key, or as a registered device.
-    pub(crate) fn renew(&mut self, with_pending: bool) {
-        self.try_pending = with_pending;
+    /// Has the connection made anew: with what is pending, or as a registered device.
+    pub(crate) fn renew(&mut self, with: Option<Attempt>) {
+        self.next = with;
         self.renew = true;
+    }
+
+    /// The fleet told of another tunnel: it is tried as soon as it is saved.
+    pub(crate) fn tunnel_offered(&mut self) {
+        self.tunnel_at = Instant::BOOT;
+    }
+
+    /// Has the connection made anew with the pending tunnel, if it is up without and the time has come.
+    pub(crate) fn try_tunnel(&mut self, now: Instant, identity: &Identity) {
+        let is_up = self.phase == Phase::Up && !self.enrolling && !self.renew;
+        if is_up && identity.may_try(Attempt::Tunnel) && self.tunnel_at <= now {
+            self.renew(Some(Attempt::Tunnel));
+        }
     }
 
     pub(crate) fn ended(&mut self) {
@@ -127,34 +151,27 @@ impl Link {
             return Up::Stray;
         }
         self.phase = Phase::Up;
-        self.try_pending = false;
+        self.next = None;
         if !self.enrolling {
             self.backoff.reset();
         }
         cx.note(Note::Connected);
-        if core::mem::take(&mut self.with_pending) {
-            Up::WithPending
-        } else {
-            Up::Plain
-        }
+        self.tried.take().map_or(Up::Plain, Up::With)
     }
 
     /// Takes the end of a connection, or of an attempt.
     ///
-    /// A key that is refused makes the other one be tried next, if there is another: after a cut nobody here knows which of the two the fleet still takes.
-    /// A tunnel key that is not known is answered with silence, so there any failure counts as a refusal.
+    /// What is refused makes the other be tried next, if there is another: after a cut nobody here knows which of the two the fleet still takes.
     pub(crate) fn disconnected(&mut self, cx: &mut Context, identity: &Identity, failure: Failure) {
         if self.phase == Phase::Down {
             return;
         }
         let was_up = self.phase == Phase::Up;
-        let refused = match identity.pending().map(|key| key.kind()) {
-            None => false,
-            Some(KeyKind::Api) => failure == Failure::Unauthorized,
-            Some(KeyKind::WireGuard) => !was_up,
-        };
-        self.try_pending = refused && !self.with_pending;
-        self.with_pending = false;
+        let tried = self.tried.take();
+        if tried == Some(Attempt::Tunnel) {
+            self.tunnel_at = cx.now + TUNNEL_RETRY;
+        }
+        self.next = after(tried, identity, failure, was_up);
         self.ended();
         self.put_off(cx, failure);
     }
@@ -243,6 +260,11 @@ impl Link {
         }
     }
 
+    /// When the pending tunnel is tried again.
+    pub(crate) const fn tunnel_at(&self) -> Instant {
+        self.tunnel_at
+    }
+
     /// When the connection has to be looked at again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
@@ -250,5 +272,27 @@ impl Link {
             Phase::Connecting(_) => self.timeout(),
             Phase::Up => self.timeout().or(Some(self.send_backoff.until())),
         }
+    }
+}
+
+/// What to try after this: what is in use, the pending tunnel and the pending key take turns.
+///
+/// Never both that are pending at once: what works with one of the old ones is known to the fleet, as it was told over such a connection.
+/// A tunnel key or a hub that is not known is answered with silence, so there any failure counts as a refusal.
+fn after(
+    tried: Option<Attempt>,
+    identity: &Identity,
+    failure: Failure,
+    was_up: bool,
+) -> Option<Attempt> {
+    let key = identity.pending().map(|key| Attempt::Key(key.kind()));
+    match tried {
+        Some(Attempt::Key(_)) => None,
+        Some(Attempt::Tunnel) => key,
+        None if !was_up && identity.may_try(Attempt::Tunnel) => Some(Attempt::Tunnel),
+        None => key.filter(|key| match key {
+            Attempt::Key(KeyKind::Api) => failure == Failure::Unauthorized,
+            Attempt::Key(KeyKind::WireGuard) | Attempt::Tunnel => !was_up,
+        }),
     }
 }

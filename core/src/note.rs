@@ -36,6 +36,10 @@ pub enum Note {
     KeyRotated(KeyKind),
     /// The fleet refused a new key; the old one stays.
     KeyWithdrawn(KeyKind),
+    /// The fleet tells of another tunnel; it is tried once it is saved.
+    TunnelOffered,
+    /// The tunnel that the fleet told of was used with success and the old one is forgotten.
+    TunnelReplaced,
     /// What came over the connection is not a message.
     Unreadable(Rejection),
     /// The connection goes another way, in order of preference from 0.

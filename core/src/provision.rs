@@ -41,6 +41,8 @@ impl Identity {
             api_key_rotated: now,
             wireguard_rotated: now,
             rotation_ordered: None,
+            rotation_ordered_next: None,
+            tunnel_pending: None,
         };
         cx.note(Note::IdentityMade(identity.uuid));
         cx.changed(Record::Identity);

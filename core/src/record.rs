@@ -11,7 +11,7 @@
 //! the rest    postcard
 //! ```
 //!
-//! A newer layout only appends fields; an older agent (one that came back after a failed update of itself) reads what it knows and ignores the rest, if the writer says that this is safe.
+//! A newer layout only appends fields that mean nothing when they are zero, which is what a newer agent reads where an older one wrote none; an older agent (one that came back after a failed update of itself) reads what it knows and ignores the rest, if the writer says that this is safe.
 //! When it is not, the record is [`Unreadable::Newer`]: it is left alone, and so is everything that depends on it.
 
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,10 @@ pub struct Identity {
     pub wireguard_rotated: UnixTime,
     /// Key that the fleet or a person has ordered to be rotated.
     pub rotation_ordered: Option<KeyKind>,
+    /// Key that has been ordered to be rotated after that one. Since layout 2.
+    pub rotation_ordered_next: Option<KeyKind>,
+    /// How to reach the fleet as it said last, until that was used with success. Since layout 2.
+    pub tunnel_pending: Option<Tunnel>,
 }
 
 /// A release on trial.
@@ -247,6 +251,8 @@ fields!(Identity {
     api_key_rotated,
     wireguard_rotated,
     rotation_ordered,
+    rotation_ordered_next,
+    tunnel_pending,
 });
 fields!(Trial<const COMPONENTS> { target, started, boots });
 fields!(Rejected {
@@ -286,7 +292,8 @@ impl Decode<'_> for StoredKey {
     }
 }
 
-const VERSION: u8 = 1;
+/// 1: the first. 2: the identity has two more fields.
+const VERSION: u8 = 2;
 const OLDEST_READER: u8 = 1;
 const HEAD: usize = 7;
 
@@ -328,8 +335,8 @@ fn checksum(head: &[u8], body: &[u8]) -> [u8; 4] {
     [digest.0[0], digest.0[1], digest.0[2], digest.0[3]]
 }
 
-/// The body of a record that is whole and may be read, and whether a newer agent wrote it.
-fn open(record: Record, bytes: &[u8]) -> Result<(&[u8], bool), Unreadable> {
+/// The body of a record that is whole and may be read, and the layout that it has.
+fn open(record: Record, bytes: &[u8]) -> Result<(&[u8], u8), Unreadable> {
     let (head, body) = bytes.split_at_checked(HEAD).ok_or(Unreadable::Torn)?;
     if checksum(&head[..3], body) != head[3..] || usize::from(head[2]) != record.index() {
         return Err(Unreadable::Torn);
@@ -337,7 +344,7 @@ fn open(record: Record, bytes: &[u8]) -> Result<(&[u8], bool), Unreadable> {
     if head[1] > VERSION {
         return Err(Unreadable::Newer);
     }
-    Ok((body, head[0] > VERSION))
+    Ok((body, head[0]))
 }
 
 /// Reads a saved record: `Identity`, `TrustState`, `State` or `Clock`.
@@ -346,11 +353,15 @@ fn open(record: Record, bytes: &[u8]) -> Result<(&[u8], bool), Unreadable> {
 ///
 /// [`Unreadable`]; the bytes should then be left where they are.
 pub fn decode<T: Saveable>(bytes: &[u8]) -> Result<T, Unreadable> {
-    let (body, is_newer) = open(T::RECORD, bytes)?;
-    let mut reader = Reader::new(body);
+    let (body, layout) = open(T::RECORD, bytes)?;
+    let mut reader = if layout < VERSION {
+        Reader::padded(body)
+    } else {
+        Reader::new(body)
+    };
     let value = T::decode(&mut reader);
     match reader.end() {
-        Some(rest) if rest.is_empty() || is_newer => Ok(value),
+        Some(rest) if rest.is_empty() || layout > VERSION => Ok(value),
         Some(_) => Err(Unreadable::Torn),
         None => Err(T::BROKEN),
     }

@@ -5,14 +5,16 @@
 //! 3. Connect with the new one. Its first successful use retires the old one, at the fleet and, once saved, here.
 //!
 //! A cut at any point leaves a device that can connect: the key in use is tried first, and when it is refused, the pending one.
-//! One key is rotated at a time. The trust root rotates by its own documents ([`trust`](crate::trust)).
+//! One key is rotated at a time. What the fleet itself changes, its hub's key, the pre-shared key and the place where it listens, comes as a whole tunnel ([`Down::Tunnel`](crate::wire::Down::Tunnel)): it is saved as pending, tried beside the one in use, and takes its place with the first connection.
+//! An order of the fleet is saved before it is remembered as carried out. The trust root rotates by its own documents ([`trust`](crate::trust)).
 
 use crate::context::Context;
 use crate::id::{ApiKey, PublicKey, SecretKey};
 use crate::note::Note;
 use crate::record::{Identity, Record, StoredKey};
 use crate::time::UnixTime;
-use crate::wire::{KeyKind, NewKey};
+use crate::link::Attempt;
+use crate::wire::{KeyKind, NewKey, Tunnel};
 
 impl Identity {
     /// The key that is pending, if one is.
@@ -22,6 +24,28 @@ impl Identity {
         }
         let key = self.wireguard_pending.as_ref()?;
         Some(NewKey::WireGuard(key.public()))
+    }
+
+    /// Whether there is something pending for this attempt.
+    pub(crate) fn may_try(&self, attempt: Attempt) -> bool {
+        match attempt {
+            Attempt::Key(kind) => self.pending().is_some_and(|key| key.kind() == kind),
+            Attempt::Tunnel => self.tunnel_pending.is_some(),
+        }
+    }
+
+    /// Takes the tunnel that the fleet tells of; whether it is one to be tried.
+    pub(crate) fn offer_tunnel(&mut self, cx: &mut Context, tunnel: Tunnel) -> bool {
+        let offered = (self.tunnel.as_ref() != Some(&tunnel)).then_some(tunnel);
+        if offered == self.tunnel_pending {
+            return false;
+        }
+        self.tunnel_pending = offered;
+        cx.changed(Record::Identity);
+        if self.tunnel_pending.is_some() {
+            cx.note(Note::TunnelOffered);
+        }
+        self.tunnel_pending.is_some()
     }
 
     /// Which key should be rotated now: ordered, or older than `period_s` seconds.
@@ -86,10 +110,18 @@ impl Identity {
         cx.changed(Record::Identity);
     }
 
-    /// The pending key was used with success: it is the key from now on.
-    pub(crate) fn promote(&mut self, cx: &mut Context, now: UnixTime) {
-        let Some(kind) = self.pending().map(|key| key.kind()) else {
-            return;
+    /// What was pending was used with success: it is what is in use from now on.
+    pub(crate) fn promote(&mut self, cx: &mut Context, attempt: Attempt, now: UnixTime) {
+        let kind = match attempt {
+            // Whether it can still be tried: the fleet may have taken it back meanwhile.
+            _ if !self.may_try(attempt) => return,
+            Attempt::Key(kind) => kind,
+            Attempt::Tunnel => {
+                self.tunnel = self.tunnel_pending.take();
+                cx.changed(Record::Identity);
+                cx.note(Note::TunnelReplaced);
+                return;
+            }
         };
         if let Some(key) = self.api_key_pending.take() {
             self.api_key = key;
@@ -119,17 +151,25 @@ impl Identity {
             KeyKind::WireGuard => self.wireguard_rotated = now,
         }
         if self.rotation_ordered == Some(kind) {
-            self.rotation_ordered = None;
+            self.rotation_ordered = self.rotation_ordered_next.take();
+        } else if self.rotation_ordered_next == Some(kind) {
+            self.rotation_ordered_next = None;
         }
     }
 
-    /// Orders a rotation; whether that is news.
+    /// Orders a rotation, after the one that is ordered already.
     pub(crate) fn order_rotation(&mut self, cx: &mut Context, kind: KeyKind) {
         let is_tunnel = kind == KeyKind::WireGuard;
         if self.rotation_ordered == Some(kind) || (is_tunnel && self.tunnel.is_none()) {
             return;
         }
-        self.rotation_ordered = Some(kind);
-        cx.changed(Record::Identity);
+        let place = match self.rotation_ordered {
+            None => &mut self.rotation_ordered,
+            Some(_) => &mut self.rotation_ordered_next,
+        };
+        if *place != Some(kind) {
+            *place = Some(kind);
+            cx.changed(Record::Identity);
+        }
     }
 }

@@ -55,6 +55,8 @@ pub enum Down<'a> {
     KeyAccepted(KeyAccepted),
     /// Something to do once.
     Command(Command),
+    /// How to reach the fleet from now on. The way before stays open until this one was used.
+    Tunnel(Tunnel),
 }
 
 /// A request to be one of the fleet.
@@ -267,7 +269,7 @@ variants!(KeyKind { Api, WireGuard });
 fields!(KeyAccepted { kind, id });
 fields!(Command { id, order });
 contents!(Up { Register 0, Report 1, ProposeKey 2 });
-contents!(Down<'a> { Registered 0, Refused 1, Target 2, Root 3, KeyAccepted 4, Command 5 });
+contents!(Down<'a> { Registered 0, Refused 1, Target 2, Root 3, KeyAccepted 4, Command 5, Tunnel 6 });
 contents!(NewKey { Api 0, WireGuard 1 });
 
 impl Encode for Order {

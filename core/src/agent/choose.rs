@@ -6,7 +6,7 @@ use super::{Agent, Step, Wake};
 use crate::action::{Action, Credentials, TunnelKey};
 use crate::event::{Failure, MessageId};
 use crate::limits::CLOCK_SAVE_INTERVAL;
-use crate::link::Cargo;
+use crate::link::{Attempt, Cargo};
 use crate::note::Note;
 use crate::provision::Erasure;
 use crate::reconcile::Issue;
@@ -21,7 +21,7 @@ pub(super) enum Choice {
     Component(Issue),
     CreateKey(u8),
     Erase,
-    Connect(Option<KeyKind>),
+    Connect(Option<Attempt>),
     Disconnect,
     Send(MessageId, Cargo),
     RaiseFloor,
@@ -156,6 +156,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         if !saved {
             return None;
         }
+        self.link.try_tunnel(now, identity);
         if self.link.must_end() {
             self.link.ended();
             return Some(Choice::Disconnect);
@@ -221,19 +222,23 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             .expect("nothing about an identity is chosen before there is one")
     }
 
-    fn credentials(&self, pending: Option<KeyKind>) -> Credentials<'_> {
+    fn credentials(&self, attempt: Option<Attempt>) -> Credentials<'_> {
         let identity = self.known();
-        let key = match (pending, &identity.wireguard_pending) {
-            (Some(KeyKind::WireGuard), Some(key)) => key,
-            (Some(KeyKind::WireGuard | KeyKind::Api) | None, _) => &identity.wireguard,
+        let key = match (attempt, &identity.wireguard_pending) {
+            (Some(Attempt::Key(KeyKind::WireGuard)), Some(key)) => key,
+            (Some(Attempt::Key(_) | Attempt::Tunnel) | None, _) => &identity.wireguard,
         };
         let wireguard = match key {
             StoredKey::Inside(secret) => TunnelKey::Inside(secret),
             StoredKey::Outside(slot, _) => TunnelKey::Outside(*slot),
         };
-        let api_key = match (pending, &identity.api_key_pending) {
-            (Some(KeyKind::Api), Some(key)) => key,
-            (Some(KeyKind::Api | KeyKind::WireGuard) | None, _) => &identity.api_key,
+        let api_key = match (attempt, &identity.api_key_pending) {
+            (Some(Attempt::Key(KeyKind::Api)), Some(key)) => key,
+            (Some(Attempt::Key(_) | Attempt::Tunnel) | None, _) => &identity.api_key,
+        };
+        let tunnel = match attempt {
+            Some(Attempt::Tunnel) => identity.tunnel_pending.as_ref(),
+            Some(Attempt::Key(_)) | None => identity.tunnel.as_ref(),
         };
         let handshake_floor = self.handshake_floor();
         match &self.config.provisioning_key {
@@ -247,7 +252,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
                 uuid: identity.uuid,
                 api_key,
                 wireguard,
-                tunnel: identity.tunnel.as_ref(),
+                tunnel,
                 handshake_floor,
             },
         }
@@ -310,6 +315,9 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         let can_link = self.config.provisioning_key.is_some() || identity.registered;
         if let (true, Some(at)) = (can_link, self.link.deadline()) {
             soonest.offer(Wake::Link, at);
+        }
+        if identity.tunnel_pending.is_some() {
+            soonest.offer(Wake::Link, self.link.tunnel_at());
         }
         if self.link.may_send(self.cx.now)
             && let Some(at) = self.reporter.due(&self.trust, &self.reconcile)

@@ -3,7 +3,7 @@
 use super::Agent;
 use crate::event::{Failure, MessageId};
 use crate::id::PublicKey;
-use crate::link::{Cargo, Up};
+use crate::link::{Attempt, Cargo, Up};
 use crate::note::Note;
 use crate::plan::Lock;
 use crate::provision::Erasure;
@@ -12,7 +12,7 @@ use crate::time::UnixTime;
 use crate::trust::{Compact, Offence, Trust};
 use crate::wire::{
     Blob, Command, Down, KeyAccepted, KeyKind, Order, Refusal, Refused, Registered, Rejection,
-    SignedTarget,
+    SignedTarget, Tunnel,
 };
 
 impl<const COMPONENTS: usize> Agent<COMPONENTS> {
@@ -112,10 +112,10 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         match self.link.connected(&mut self.cx) {
             Up::Stray => return,
             Up::Plain => (),
-            Up::WithPending => {
+            Up::With(attempt) => {
                 let now = self.wall();
                 if let Some(identity) = &mut self.identity {
-                    identity.promote(&mut self.cx, now);
+                    identity.promote(&mut self.cx, attempt, now);
                 }
             }
         }
@@ -164,12 +164,17 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         match down {
             Down::Registered(registered) => self.registered(&registered),
             Down::Refused(refused) => self.refused(refused),
-            Down::Target(_) | Down::Root(_) | Down::KeyAccepted(_) | Down::Command(_)
+            Down::Target(_)
+            | Down::Root(_)
+            | Down::KeyAccepted(_)
+            | Down::Command(_)
+            | Down::Tunnel(_)
                 if self.link.is_enrolling() => {}
             Down::Target(target) => self.assigned(target),
             Down::Root(root) => self.root(root.document),
             Down::KeyAccepted(accepted) => self.key_accepted(accepted),
             Down::Command(command) => self.command(command),
+            Down::Tunnel(tunnel) => self.tunnel_offered(tunnel),
         }
     }
 
@@ -193,7 +198,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         };
         if self.link.replied(Cargo::Registration) && identity.confirm(&mut self.cx, registered) {
             self.cx.note(Note::Registered);
-            self.link.renew(false);
+            self.link.renew(None);
         }
     }
 
@@ -226,7 +231,16 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         let is_it =
             pending.is_some_and(|key| key.kind() == accepted.kind && key.id() == accepted.id);
         if is_it && self.link.replied(Cargo::Proposal) {
-            self.link.renew(true);
+            self.link.renew(Some(Attempt::Key(accepted.kind)));
+        }
+    }
+
+    fn tunnel_offered(&mut self, tunnel: Tunnel) {
+        let Some(identity) = &mut self.identity else {
+            return;
+        };
+        if identity.offer_tunnel(&mut self.cx, tunnel) {
+            self.link.tunnel_offered();
         }
     }
 
@@ -314,12 +328,22 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     }
 
     /// A command is remembered before it is carried out, so that a restart does not lead to the next.
+    ///
+    /// An order to rotate is part of the identity, which is saved before what is remembered of commands: no cut takes it away.
     fn command(&mut self, command: Command) {
-        let state = &mut self.reconcile.state;
-        if command.id <= state.command {
+        if command.id <= self.reconcile.state.command {
             self.cx.note(Note::CommandRepeated(command.id));
-        } else if self.orders.push_back(command.order).is_ok() {
-            state.command = command.id;
+            return;
+        }
+        let taken = match (&command.order, &mut self.identity) {
+            (Order::Rotate(kind), Some(identity)) => {
+                identity.order_rotation(&mut self.cx, *kind);
+                true
+            }
+            _ => self.orders.push_back(command.order).is_ok(),
+        };
+        if taken {
+            self.reconcile.state.command = command.id;
             self.cx.changed(Record::State);
         }
     }

@@ -64,7 +64,8 @@ pub fn decode_down<'a>(text: &'a [u8], scratch: &'a mut [u8]) -> Result<Down<'a>
         other @ (Down::Registered(_)
         | Down::Refused(_)
         | Down::KeyAccepted(_)
-        | Down::Command(_)) => Ok(other),
+        | Down::Command(_)
+        | Down::Tunnel(_)) => Ok(other),
     }
 }
 

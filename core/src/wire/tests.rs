@@ -57,19 +57,23 @@ fn ups() -> [Up; 4] {
     ]
 }
 
+fn tunnel() -> Tunnel {
+    Tunnel {
+        hub: PublicKey([1; 32]),
+        endpoint: Endpoint::new("[2001:db8::1]:51820").unwrap(),
+        address: Ipv4Addr::new(100, 64, 0, 9),
+        gateway: Ipv4Addr::new(100, 64, 0, 1),
+        preshared: None,
+        mqtt_port: 1883,
+        http_port: 80,
+    }
+}
+
 fn downs() -> std::vec::Vec<Down<'static>> {
     vec![
         Down::Registered(Registered {
             uuid: Uuid::from_random([1; 16]),
-            tunnel: Some(Tunnel {
-                hub: PublicKey([1; 32]),
-                endpoint: Endpoint::new("[2001:db8::1]:51820").unwrap(),
-                address: Ipv4Addr::new(100, 64, 0, 9),
-                gateway: Ipv4Addr::new(100, 64, 0, 1),
-                preshared: None,
-                mqtt_port: 1883,
-                http_port: 80,
-            }),
+            tunnel: Some(tunnel()),
         }),
         Down::Refused(Refused {
             reason: Refusal::Busy,
@@ -93,6 +97,12 @@ fn downs() -> std::vec::Vec<Down<'static>> {
         Down::Command(Command {
             id: 8,
             order: Order::Reboot,
+        }),
+        Down::Tunnel(tunnel()),
+        Down::Tunnel(Tunnel {
+            hub: PublicKey([8; 32]),
+            preshared: Some(PresharedKey([9; 32])),
+            ..tunnel()
         }),
     ]
 }
@@ -133,6 +143,14 @@ fn json_is_what_a_person_would_write() {
     assert_eq!(text, r#"{"command":{"id":7,"order":{"restart":"web"}}}"#);
     let text = json::encode(&downs()[3], &mut out).unwrap();
     assert_eq!(text, r#"{"root":{"document":"//////8="}}"#);
+    let text = json::encode(&downs()[7], &mut out).unwrap();
+    let hub = "01".repeat(32);
+    assert_eq!(
+        text,
+        std::format!(
+            r#"{{"tunnel":{{"hub":"{hub}","endpoint":"[2001:db8::1]:51820","address":"100.64.0.9","gateway":"100.64.0.1","preshared":null,"mqtt_port":1883,"http_port":80}}}}"#
+        )
+    );
 }
 
 #[test]

@@ -281,6 +281,8 @@ fn records() -> Vec<u8> {
         api_key_rotated: ISSUED,
         wireguard_rotated: ISSUED,
         rotation_ordered: Some(KeyKind::Api),
+        rotation_ordered_next: Some(KeyKind::WireGuard),
+        tunnel_pending: None,
     };
     let clock = record::Clock {
         floor: ISSUED,
