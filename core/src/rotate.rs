@@ -10,10 +10,10 @@
 
 use crate::context::Context;
 use crate::id::{ApiKey, PublicKey, SecretKey};
+use crate::link::Attempt;
 use crate::note::Note;
 use crate::record::{Identity, Record, StoredKey};
 use crate::time::UnixTime;
-use crate::link::Attempt;
 use crate::wire::{KeyKind, NewKey, Tunnel};
 
 impl Identity {

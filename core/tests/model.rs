@@ -66,6 +66,8 @@ struct Fleet {
     api_proposed: Option<ApiKey>,
     wireguard: Option<PublicKey>,
     wireguard_proposed: Option<PublicKey>,
+    /// The hub keys that the device's tunnel is taken under, the one before first.
+    hubs: Vec<PublicKey>,
     retired_api: Vec<ApiKey>,
     retired_wireguard: Vec<PublicKey>,
 }
@@ -77,6 +79,7 @@ impl Fleet {
             self.uses += 1;
             self.api = Some(register.api_key);
             self.wireguard = Some(register.wireguard);
+            self.hubs.push(hub_of(&registered(register.uuid).tunnel));
         } else if self.api != Some(register.api_key) {
             return Down::Refused(Refused {
                 reason: Refusal::IdentityTaken,
@@ -100,12 +103,25 @@ impl Fleet {
         })
     }
 
-    /// The first successful use of a new key retires the old one.
-    fn authenticate(&mut self, api: ApiKey, wireguard: PublicKey) -> Result<(), Failure> {
+    /// The first successful use of a new key retires the old one; that of a hub key by this device, for this device.
+    fn authenticate(
+        &mut self,
+        api: ApiKey,
+        wireguard: PublicKey,
+        hub: PublicKey,
+    ) -> Result<(), Failure> {
         let tunnel_known = [self.wireguard, self.wireguard_proposed].contains(&Some(wireguard));
-        if !tunnel_known {
+        if !tunnel_known || !self.hubs.contains(&hub) {
             // A tunnel answers strangers with silence.
             return Err(Failure::TimedOut);
+        }
+        if self.hubs.last() == Some(&hub) {
+            self.hubs = vec![hub];
+        }
+        if self.wireguard_proposed == Some(wireguard) {
+            self.retired_wireguard
+                .extend(self.wireguard.replace(wireguard));
+            self.wireguard_proposed = None;
         }
         if ![self.api, self.api_proposed].contains(&Some(api)) {
             return Err(Failure::Unauthorized);
@@ -114,13 +130,50 @@ impl Fleet {
             self.retired_api.extend(self.api.replace(api));
             self.api_proposed = None;
         }
-        if self.wireguard_proposed == Some(wireguard) {
-            self.retired_wireguard
-                .extend(self.wireguard.replace(wireguard));
-            self.wireguard_proposed = None;
-        }
         Ok(())
     }
+
+    /// What there is to say to a device that is there.
+    fn news(
+        &mut self,
+        plan: Plan,
+        records: &BTreeMap<usize, Vec<u8>>,
+        uuid: Uuid,
+    ) -> Vec<Down<'static>> {
+        let mut news = vec![];
+        let state = records.get(&(Record::State as usize));
+        let state = state.map(|bytes| record::decode::<record::State<1>>(bytes).unwrap());
+        let heard = state.is_some_and(|state| state.command > 0);
+        if let Some(kind) = plan.commanded.filter(|_| !heard) {
+            let order = Order::Rotate(kind);
+            news.push(Down::Command(Command { id: 1, order }));
+        }
+        if plan.tunnel && self.hubs != [NEW_HUB] {
+            self.hubs.truncate(1);
+            self.hubs.push(NEW_HUB);
+            let tunnel = registered(uuid).tunnel.unwrap();
+            let hub = NEW_HUB;
+            news.push(Down::Tunnel(Tunnel { hub, ..tunnel }));
+        }
+        news
+    }
+}
+
+/// What is to be changed once the device is registered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Plan {
+    /// A person at the device orders this key to be rotated, once.
+    asked: Option<KeyKind>,
+    /// The fleet orders this key to be rotated, until the device has saved that it heard of it.
+    commanded: Option<KeyKind>,
+    /// The fleet has another hub key, and tells the device until it is used.
+    tunnel: bool,
+}
+
+const NEW_HUB: PublicKey = PublicKey([8; 32]);
+
+fn hub_of(tunnel: &Option<Tunnel>) -> PublicKey {
+    tunnel.as_ref().expect("a tunnel").hub
 }
 
 struct World {
@@ -134,14 +187,14 @@ struct World {
     up: Vec<(MessageId, Up)>,
     down: Vec<Down<'static>>,
     connected: bool,
-    order: Option<KeyKind>,
+    plan: Plan,
     ordered: bool,
 }
 
 struct Cut;
 
 impl World {
-    fn new(order: Option<KeyKind>) -> Self {
+    fn new(plan: Plan) -> Self {
         let mut world = Self {
             agent: boot(&BTreeMap::new(), false, 1),
             records: BTreeMap::new(),
@@ -153,7 +206,7 @@ impl World {
             up: vec![],
             down: vec![],
             connected: false,
-            order,
+            plan,
             ordered: false,
         };
         world.run_uncut();
@@ -200,7 +253,9 @@ impl World {
                             erased: &mut self.erased,
                             fleet: &mut self.fleet,
                             up: &mut self.up,
+                            down: &mut self.down,
                             connected: &mut self.connected,
+                            plan: self.plan,
                         };
                         break outside.carry_out(act);
                     }
@@ -219,7 +274,8 @@ impl World {
     /// A person orders the rotation once, when the device is registered.
     fn order_if_registered(&mut self) -> bool {
         let Some(kind) = self
-            .order
+            .plan
+            .asked
             .filter(|_| !self.ordered && self.agent.is_registered())
         else {
             return false;
@@ -236,6 +292,7 @@ impl World {
             Happening::Tick => {
                 self.now = self.until.unwrap_or(self.now).max(self.now);
                 self.agent.handle(self.now, Event::Woke);
+                self.repeat();
             }
             Happening::Deliver(at) => {
                 let id = self.deliver(at);
@@ -263,6 +320,7 @@ impl World {
             Happening::Break => {
                 self.connected = false;
                 self.up.clear();
+                self.down.clear();
                 self.agent
                     .handle(self.now, Event::Disconnected(Failure::Network));
             }
@@ -282,6 +340,17 @@ impl World {
                 self.restart();
                 self.run_uncut();
             }
+        }
+    }
+
+    /// The fleet says again what was lost on the way to a device that is there.
+    fn repeat(&mut self) {
+        if self.connected
+            && self.down.is_empty()
+            && let Some(identity) = self.identity().filter(|identity| identity.registered)
+        {
+            let news = self.fleet.news(self.plan, &self.records, identity.uuid);
+            self.down.extend(news);
         }
     }
 
@@ -337,12 +406,19 @@ impl World {
         let Some(identity) = self.identity() else {
             return false;
         };
-        let rotated = match self.order {
-            // A cut may take an order of a person with it; one that was noted is carried out.
-            _ if identity.rotation_ordered.is_some() => false,
-            _ => identity.api_key_pending.is_none() && identity.wireguard_pending.is_none(),
+        // A cut may take an order of a person with it; one that was noted is carried out, and so is one of the fleet.
+        let rotated = identity.rotation_ordered.is_none()
+            && identity.api_key_pending.is_none()
+            && identity.wireguard_pending.is_none();
+        let obeyed = match self.plan.commanded {
+            None => true,
+            Some(KeyKind::Api) => !self.fleet.retired_api.is_empty(),
+            Some(KeyKind::WireGuard) => !self.fleet.retired_wireguard.is_empty(),
         };
-        identity.registered && rotated && self.connected && self.erased
+        let moved = !self.plan.tunnel
+            || (identity.tunnel_pending.is_none()
+                && identity.tunnel.as_ref().map(|tunnel| tunnel.hub) == Some(NEW_HUB));
+        identity.registered && rotated && obeyed && moved && self.connected && self.erased
     }
 
     fn possible(&self, faults_left: bool) -> Vec<Happening> {
@@ -375,7 +451,9 @@ struct Outside<'a> {
     erased: &'a mut bool,
     fleet: &'a mut Fleet,
     up: &'a mut Vec<(MessageId, Up)>,
+    down: &'a mut Vec<Down<'static>>,
     connected: &'a mut bool,
+    plan: Plan,
 }
 
 impl Outside<'_> {
@@ -401,13 +479,22 @@ impl Outside<'_> {
                 Some(Event::Connected)
             }
             Action::Connect(Credentials::Device {
-                api_key, wireguard, ..
+                uuid,
+                api_key,
+                wireguard,
+                tunnel,
+                ..
             }) => {
                 let TunnelKey::Inside(secret) = wireguard else {
                     panic!("keys are inside");
                 };
-                let result = self.fleet.authenticate(*api_key, secret.public());
+                let hub = tunnel.expect("the fleet has one").hub;
+                let result = self.fleet.authenticate(*api_key, secret.public(), hub);
                 *self.connected = result.is_ok();
+                if result.is_ok() {
+                    let news = self.fleet.news(self.plan, self.records, uuid);
+                    self.down.extend(news);
+                }
                 Some(match result {
                     Ok(()) => Event::Connected,
                     Err(failure) => Event::Disconnected(failure),
@@ -416,6 +503,7 @@ impl Outside<'_> {
             Action::Disconnect => {
                 *self.connected = false;
                 self.up.clear();
+                self.down.clear();
                 None
             }
             Action::Send(id, up) => {
@@ -467,14 +555,14 @@ impl Hash for Path {
 }
 
 struct Check {
-    order: Option<KeyKind>,
+    plan: Plan,
     /// Faults on one path.
     faults: usize,
 }
 
 impl Check {
     fn replay(&self, happenings: &[Happening]) -> World {
-        let mut world = World::new(self.order);
+        let mut world = World::new(self.plan);
         for happening in happenings {
             world.happen(*happening);
         }
@@ -537,6 +625,14 @@ fn judge(world: &World) -> Result<(), &'static str> {
         if ![Some(identity.wireguard.public()), pending].contains(&world.fleet.wireguard) {
             return Err("no stored tunnel key is the one that the fleet takes");
         }
+        let hubs = [&identity.tunnel, &identity.tunnel_pending];
+        let hubs = hubs.into_iter().flatten();
+        if !hubs
+            .into_iter()
+            .any(|tunnel| world.fleet.hubs.contains(&tunnel.hub))
+        {
+            return Err("no stored tunnel leads to the hub");
+        }
     }
     let live = |key: &Option<ApiKey>| key.is_some_and(|k| world.fleet.retired_api.contains(&k));
     if live(&world.fleet.api) || live(&world.fleet.api_proposed) {
@@ -582,8 +678,8 @@ impl Model for Check {
     }
 }
 
-fn check(name: &str, order: Option<KeyKind>, faults: usize) {
-    let checker = Check { order, faults }
+fn check(name: &str, plan: Plan, faults: usize) {
+    let checker = Check { plan, faults }
         .checker()
         .threads(2)
         .spawn_bfs()
@@ -603,25 +699,66 @@ fn check(name: &str, order: Option<KeyKind>, faults: usize) {
     );
 }
 
+fn asked(kind: KeyKind) -> Plan {
+    Plan {
+        asked: Some(kind),
+        ..Plan::default()
+    }
+}
+
+fn commanded(kind: KeyKind) -> Plan {
+    Plan {
+        commanded: Some(kind),
+        ..Plan::default()
+    }
+}
+
 #[test]
 fn registration_survives_every_loss_repetition_and_cut() {
-    check("registration", None, 4);
+    check("registration", Plan::default(), 4);
 }
 
 #[test]
 fn rotation_of_the_api_key_survives_every_loss_repetition_and_cut() {
-    check("rotation of the API key", Some(KeyKind::Api), 3);
+    check("rotation of the API key", asked(KeyKind::Api), 3);
 }
 
 #[test]
 fn rotation_of_the_tunnel_key_survives_every_loss_repetition_and_cut() {
-    check("rotation of the tunnel key", Some(KeyKind::WireGuard), 3);
+    check("rotation of the tunnel key", asked(KeyKind::WireGuard), 3);
+}
+
+#[test]
+fn an_order_to_rotate_is_carried_out_whatever_is_lost_repeated_or_cut() {
+    for kind in [KeyKind::Api, KeyKind::WireGuard] {
+        check("an order of the fleet", commanded(kind), 3);
+    }
+}
+
+#[test]
+fn a_new_tunnel_survives_every_loss_repetition_and_cut() {
+    let tunnel = Plan {
+        tunnel: true,
+        ..Plan::default()
+    };
+    check("a new tunnel", tunnel, 3);
+}
+
+#[test]
+fn a_new_tunnel_and_a_new_key_at_once_survive_every_loss_repetition_and_cut() {
+    for kind in [KeyKind::Api, KeyKind::WireGuard] {
+        let both = Plan {
+            tunnel: true,
+            ..commanded(kind)
+        };
+        check("a new tunnel and a new key", both, 2);
+    }
 }
 
 #[test]
 fn time_is_only_a_number_to_the_device() {
     // A clock that goes backwards is a delay, never a panic.
-    let mut world = World::new(None);
+    let mut world = World::new(Plan::default());
     world
         .agent
         .handle(Instant::from_millis(5_000_000), Event::Woke);

@@ -7,11 +7,12 @@ mod support;
 
 use expect_test::{Expect, expect};
 use lightship_core::id::{ApiKey, KeyId, PublicKey};
-use lightship_core::record::Record;
+use lightship_core::record::{self, Record};
 use lightship_core::target::*;
 use lightship_core::time::{Duration, UnixTime};
+use lightship_core::trust::TrustState;
 use lightship_core::wire::*;
-use lightship_core::{Config, Event, Failure};
+use lightship_core::{Config, Event, Failure, limits};
 use support::fleet::Fleet;
 use support::script::{Cut, Device, Fault};
 use support::*;
@@ -727,6 +728,179 @@ fn the_api_key_is_rotated_in_two_phases() {
             > store Identity
             > send report 2: counter 0
         "#]],
+    );
+}
+
+fn offered(device: &mut Device, hub: u8) {
+    let tunnel = registered(device.uuid()).tunnel.unwrap();
+    let hub = PublicKey([hub; 32]);
+    let down = Down::Tunnel(Tunnel { hub, ..tunnel });
+    device.event(Event::Received(down)).unwrap();
+}
+
+#[test]
+fn another_tunnel_is_tried_at_once_and_takes_the_place_of_the_one_in_use() {
+    let (_, device) = registered_device();
+    let mut device = device.loud();
+    offered(&mut device, 8);
+    offered(&mut device, 8);
+    shows(
+        &device,
+        expect![[r#"
+        < Received(Tunnel(Tunnel { hub: 08080808, endpoint: fleet.example:51820, address: 100.64.0.9, gateway: 100.64.0.1, preshared: None, mqtt_port: 1883, http_port: 80 }))
+        * TunnelOffered
+        > store Identity
+        > disconnect
+        > connect
+        * Connected
+        * TunnelReplaced
+        > store Identity
+        > send report 2: counter 0
+        < Received(Tunnel(Tunnel { hub: 08080808, endpoint: fleet.example:51820, address: 100.64.0.9, gateway: 100.64.0.1, preshared: None, mqtt_port: 1883, http_port: 80 }))
+    "#]],
+    );
+    assert_eq!(device.last_hub, Some(PublicKey([8; 32])));
+}
+
+#[test]
+fn a_tunnel_that_does_not_come_up_leaves_the_one_in_use_and_is_tried_again_later() {
+    let (_, device) = registered_device();
+    let mut device = device.loud();
+    device.silent_hubs.insert(PublicKey([8; 32]));
+    offered(&mut device, 8);
+    device.pass(seconds(10)).unwrap();
+    offered(&mut device, 8);
+    assert_eq!(device.last_hub, Some(PublicKey([7; 32])));
+    device.silent_hubs.clear();
+    device.pass(seconds(3700)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < Received(Tunnel(Tunnel { hub: 08080808, endpoint: fleet.example:51820, address: 100.64.0.9, gateway: 100.64.0.1, preshared: None, mqtt_port: 1883, http_port: 80 }))
+        * TunnelOffered
+        > store Identity
+        > disconnect
+        > connect
+        * Disconnected { failure: TimedOut, retry_at: Instant(3752) }
+        -- 10 s pass --
+        > connect
+        * Connected
+        > send report 2: counter 0
+        < Received(Tunnel(Tunnel { hub: 08080808, endpoint: fleet.example:51820, address: 100.64.0.9, gateway: 100.64.0.1, preshared: None, mqtt_port: 1883, http_port: 80 }))
+        -- 3700 s pass --
+        > disconnect
+        > connect
+        * Connected
+        * TunnelReplaced
+        > store Identity
+        > send report 3: counter 0
+    "#]],
+    );
+    assert_eq!(device.last_hub, Some(PublicKey([8; 32])));
+}
+
+#[test]
+fn a_tunnel_that_the_fleet_takes_back_is_not_tried_again() {
+    let (_, device) = registered_device();
+    let mut device = device.loud();
+    device.silent_hubs.insert(PublicKey([8; 32]));
+    offered(&mut device, 8);
+    device.pass(seconds(10)).unwrap();
+    offered(&mut device, 7);
+    device.silent_hubs.clear();
+    device.pass(seconds(3700)).unwrap();
+    assert_eq!(device.last_hub, Some(PublicKey([7; 32])));
+    let bytes = &device.disk.records[&(Record::Identity as usize)];
+    let identity: record::Identity = record::decode(bytes).unwrap();
+    assert_eq!(identity.tunnel_pending, None);
+}
+
+/// Power goes when the hub has already seen the new key and the device has not saved that it works.
+#[test]
+fn a_device_whose_tunnel_is_gone_when_it_wakes_takes_the_one_it_was_told_of() {
+    let (_, device) = registered_device();
+    let mut device = device.loud();
+    // Up to the connection with the new tunnel: save, disconnect, connect.
+    device.cut_after = Some(2);
+    device.cut_late = true;
+    let tunnel = registered(device.uuid()).tunnel.unwrap();
+    let hub = PublicKey([8; 32]);
+    device.tell(Event::Received(Down::Tunnel(Tunnel { hub, ..tunnel })));
+    assert!(device.run().is_err(), "the power goes");
+    device.silent_hubs.insert(PublicKey([7; 32]));
+    let mut device = device.restarted();
+    device.pass(seconds(10)).unwrap();
+    shows(
+        &device,
+        expect![[r#"
+        < Received(Tunnel(Tunnel { hub: 08080808, endpoint: fleet.example:51820, address: 100.64.0.9, gateway: 100.64.0.1, preshared: None, mqtt_port: 1883, http_port: 80 }))
+        * TunnelOffered
+        > store Identity
+        > disconnect
+        > connect
+        -- restart --
+        -- 10 s pass --
+        > store Clock
+        > take inventory
+        > connect
+        * Disconnected { failure: TimedOut, retry_at: Instant(1104) }
+        > connect
+        * Connected
+        * TunnelReplaced
+        > store Identity
+        > send report 1: counter 0
+    "#]],
+    );
+    assert_eq!(device.last_hub, Some(hub));
+}
+
+#[test]
+fn two_orders_to_rotate_that_come_together_are_both_carried_out() {
+    let (_, device) = registered_device();
+    let mut device = device.loud();
+    device.storage_is_slow = true;
+    let mut fleet = Fleet {
+        current: Some(ApiKey([0; 32])),
+        ..Fleet::default()
+    };
+    device.sent.clear();
+    for (id, kind) in [(1, KeyKind::Api), (2, KeyKind::WireGuard)] {
+        let order = Order::Rotate(kind);
+        device.tell(Event::Received(Down::Command(Command { id, order })));
+    }
+    fleet.talk(&mut device).unwrap();
+    for kind in ["KeyRotated(Api)", "KeyRotated(WireGuard)"] {
+        assert!(device.out.contains(kind), "{}", device.out);
+    }
+}
+
+/// The records as the first layout had them, which devices in the field have saved.
+#[test]
+fn what_an_agent_of_the_first_layout_saved_reads_back() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/records/layout-1");
+    let mut rest = &std::fs::read(corpus).unwrap()[..];
+    let mut saved = Vec::new();
+    while let Some((len, after)) = rest.split_first_chunk::<2>() {
+        let (bytes, after) = after.split_at(usize::from(u16::from_le_bytes(*len)));
+        assert_eq!(bytes[0], 1, "the layout");
+        saved.push(bytes.to_vec());
+        rest = after;
+    }
+    let identity: record::Identity = record::decode(&saved[0]).unwrap();
+    assert!(identity.registered && identity.rotation_ordered == Some(KeyKind::Api));
+    assert_eq!(identity.rotation_ordered_next, None);
+    assert_eq!(identity.tunnel_pending, None);
+    record::decode::<TrustState>(&saved[1]).unwrap();
+    record::decode::<record::State<2>>(&saved[2]).unwrap();
+    assert_eq!(record::decode::<record::Clock>(&saved[3]).unwrap().boots, 3);
+    let mut out = [0; limits::RECORD_BYTES];
+    let len = record::RecordRef::Identity(&identity)
+        .encode(&mut out)
+        .unwrap();
+    assert_eq!(out[0], 2, "and is saved as the second");
+    assert_eq!(
+        record::decode::<record::Identity>(&out[..len]),
+        Ok(identity)
     );
 }
 

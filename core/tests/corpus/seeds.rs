@@ -2,7 +2,7 @@
 
 use lightship_core::codec::Encode;
 use lightship_core::id::{
-    ApiKey, Digest, Endpoint, KeyId, Name, ProvisioningKey, PublicKey, Uuid, Version,
+    ApiKey, Digest, Endpoint, KeyId, Name, PresharedKey, ProvisioningKey, PublicKey, Uuid, Version,
 };
 use lightship_core::limits::DOCUMENT_BYTES;
 use lightship_core::record;
@@ -109,8 +109,8 @@ fn ups() -> [(&'static str, Up); 4] {
     ]
 }
 
-fn downs() -> [(&'static str, Down<'static>); 6] {
-    let tunnel = Tunnel {
+fn tunnel() -> Tunnel {
+    Tunnel {
         hub: PublicKey([1; 32]),
         endpoint: Endpoint::new("[2001:db8::1]:51820").expect("an endpoint"),
         address: [100, 64, 0, 9].into(),
@@ -118,10 +118,17 @@ fn downs() -> [(&'static str, Down<'static>); 6] {
         preshared: None,
         mqtt_port: 1883,
         http_port: 80,
-    };
+    }
+}
+
+fn downs() -> [(&'static str, Down<'static>); 7] {
     let registered = Registered {
         uuid: Uuid::from_random([1; 16]),
-        tunnel: Some(tunnel),
+        tunnel: Some(tunnel()),
+    };
+    let next = Tunnel {
+        preshared: Some(PresharedKey([9; 32])),
+        ..tunnel()
     };
     let refused = Refused {
         reason: Refusal::Busy,
@@ -151,6 +158,7 @@ fn downs() -> [(&'static str, Down<'static>); 6] {
         ),
         ("key-accepted", Down::KeyAccepted(accepted)),
         ("command", Down::Command(command)),
+        ("tunnel", Down::Tunnel(next)),
     ]
 }
 
@@ -282,7 +290,7 @@ fn records() -> Vec<u8> {
         wireguard_rotated: ISSUED,
         rotation_ordered: Some(KeyKind::Api),
         rotation_ordered_next: Some(KeyKind::WireGuard),
-        tunnel_pending: None,
+        tunnel_pending: Some(tunnel()),
     };
     let clock = record::Clock {
         floor: ISSUED,

@@ -52,6 +52,9 @@ pub struct Device {
     pub online: bool,
     pub refused_keys: BTreeSet<ApiKey>,
     pub last_key: Option<ApiKey>,
+    /// Hub keys that nobody answers to, and the one that was connected with last.
+    pub silent_hubs: BTreeSet<PublicKey>,
+    pub last_hub: Option<PublicKey>,
     /// Whether records can be saved.
     pub storage_works: bool,
     /// Whether records are saved, and said to be, only when there is nothing else to do.
@@ -103,6 +106,8 @@ impl Device {
             online: true,
             refused_keys: BTreeSet::new(),
             last_key: None,
+            silent_hubs: BTreeSet::new(),
+            last_hub: None,
             storage_works: true,
             storage_is_slow: false,
             saving: Vec::new(),
@@ -122,6 +127,7 @@ impl Device {
         next.faults = self.faults;
         next.online = self.online;
         next.refused_keys = self.refused_keys;
+        next.silent_hubs = self.silent_hubs;
         next.storage_works = self.storage_works;
         next.storage_is_slow = self.storage_is_slow;
         next.blind = self.blind;
@@ -175,6 +181,8 @@ impl Device {
                         online: self.online,
                         refused_keys: &self.refused_keys,
                         last_key: &mut self.last_key,
+                        silent_hubs: &self.silent_hubs,
+                        last_hub: &mut self.last_hub,
                         storage_works: self.storage_works,
                         saving: self.storage_is_slow.then_some(&mut self.saving),
                         blind: &mut self.blind,
@@ -303,6 +311,8 @@ struct World<'a> {
     online: bool,
     refused_keys: &'a BTreeSet<ApiKey>,
     last_key: &'a mut Option<ApiKey>,
+    silent_hubs: &'a BTreeSet<PublicKey>,
+    last_hub: &'a mut Option<PublicKey>,
     storage_works: bool,
     saving: Option<&'a mut Vec<(Record, Vec<u8>)>>,
     blind: &'a mut u32,
@@ -453,7 +463,15 @@ impl World<'_> {
         if !self.online {
             return Event::Disconnected(Failure::Network);
         }
-        if let Credentials::Device { api_key, .. } = credentials {
+        if let Credentials::Device {
+            api_key, tunnel, ..
+        } = credentials
+        {
+            let hub = tunnel.map(|tunnel| tunnel.hub);
+            if hub.is_some_and(|hub| self.silent_hubs.contains(&hub)) {
+                return Event::Disconnected(Failure::TimedOut);
+            }
+            *self.last_hub = hub;
             if self.refused_keys.contains(api_key) {
                 return Event::Disconnected(Failure::Unauthorized);
             }

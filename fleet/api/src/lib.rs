@@ -4,6 +4,7 @@ mod build;
 mod change;
 mod device;
 mod fleet;
+mod hub_key;
 mod log;
 mod name;
 mod problem;
@@ -23,6 +24,7 @@ pub use device::{Command, Device, DevicePatch, Locks, Metrics, Move, NewDevice, 
 pub use fleet::{
     Fleet, FleetPatch, FleetRotation, Member, NewFleet, NewMember, Policy, RotationPlanned,
 };
+pub use hub_key::{HubKey, HubKeyRotation};
 pub use log::{LogLine, LogStream};
 pub use name::{BadName, Name};
 pub use problem::Problem;

@@ -142,6 +142,7 @@ impl App {
             counter: 0,
             root,
             command: 0,
+            tunnel: 0,
         };
         self.roster.put(Credentials {
             uuid: asked.uuid,
@@ -198,11 +199,22 @@ impl App {
             return Ok(Registered { uuid, tunnel: None });
         };
         let placed = db::devices::find_placed(&self.db, "", &uuid.to_string()).await?;
-        let tunnel = placed.map(|placed| {
-            tunnel.admit(&placed);
-            tunnel.of(placed.address)
-        });
-        Ok(Registered { uuid, tunnel })
+        let Some(placed) = placed else {
+            return Ok(Registered { uuid, tunnel: None });
+        };
+        tunnel.admit(&placed);
+        let told = tunnel.of(&placed);
+        // What is told now is what it uses first, or tries when it is told again.
+        if placed.hub_key.is_none() {
+            let mut tx = self.db.write().await?;
+            let hub = hex::encode(told.hub.0);
+            db::devices::set_hub_key(&mut tx, &uuid.to_string(), &hub).await?;
+            tx.commit().await?;
+        }
+        Ok(Registered {
+            uuid,
+            tunnel: Some(told),
+        })
     }
 
     /// Tells the director what is stored of a device.
@@ -315,6 +327,13 @@ impl App {
                 });
                 return Ok(Some((stored.counter.to_string(), encoded(&down)?)));
             }
+        }
+        let tag = format!("tunnel-{}", head.tunnel);
+        if head.tunnel > 0
+            && !had.tags.contains(&tag)
+            && let Some(tunnel) = self.owed_tunnel(&known.uuid).await?
+        {
+            return Ok(Some((tag, encoded(&Down::Tunnel(tunnel))?)));
         }
         Ok(None)
     }

@@ -10,6 +10,7 @@ pub(crate) mod extract;
 pub(crate) mod failure;
 mod fleets;
 mod health;
+mod hub_key;
 pub(crate) mod listener;
 mod logs;
 mod members;
@@ -63,6 +64,9 @@ pub(crate) fn described() -> OpenApiRouter<App> {
         .routes(routes!(devices::locks))
         .routes(routes!(devices::command))
         .routes(routes!(tunnel::open))
+        .routes(routes!(hub_key::show))
+        .routes(routes!(hub_key::rotate))
+        .routes(routes!(hub_key::retire))
         .routes(routes!(logs::read))
         .routes(routes!(roots::director_key))
         .routes(routes!(roots::list, roots::create))

@@ -46,6 +46,8 @@ pub(crate) struct Head {
     pub(crate) root: u32,
     /// Its newest command.
     pub(crate) command: u64,
+    /// What it has to be told of its tunnel; 0 is nothing.
+    pub(crate) tunnel: u32,
 }
 
 /// What a shown key is.
@@ -171,16 +173,23 @@ impl Known {
         self.state().fleet = fleet;
     }
 
-    /// There is news; each number only rises.
+    /// There is news; each number only rises, but that of the tunnel, which is as it is.
     pub(crate) fn raise(&self, head: Head) {
         self.head.send_if_modified(|old| {
             let new = Head {
                 counter: old.counter.max(head.counter),
                 root: old.root.max(head.root),
                 command: old.command.max(head.command),
+                tunnel: old.tunnel,
             };
             std::mem::replace(old, new) != new
         });
+    }
+
+    /// Notes what the device has to be told of its tunnel; 0 when it has used all of it.
+    pub(crate) fn owe(&self, tunnel: u32) {
+        self.head
+            .send_if_modified(|head| std::mem::replace(&mut head.tunnel, tunnel) != tunnel);
     }
 
     /// What there is now, and word of when it changes.
@@ -257,6 +266,7 @@ mod tests {
             counter: 5,
             root: 1,
             command: 0,
+            tunnel: 0,
         };
         roster.put(Credentials {
             uuid,
@@ -270,13 +280,15 @@ mod tests {
             counter: 4,
             root: 2,
             command: 0,
+            tunnel: 0,
         });
         assert_eq!(
             *known.head().borrow(),
             Head {
                 counter: 5,
                 root: 2,
-                command: 0
+                command: 0,
+                tunnel: 0,
             }
         );
     }

@@ -68,6 +68,7 @@ impl App {
             tx.commit().await?;
             if newest > 0 {
                 self.commanded(uuid, newest);
+                self.rotate_preshared(&uuid).await?;
             }
         }
         Ok(())
@@ -99,6 +100,6 @@ pub(crate) async fn run(app: App) {
 }
 
 /// Any number below `below`; 0 when that is 0.
-fn chance(below: u64) -> u64 {
+pub(crate) fn chance(below: u64) -> u64 {
     u64::from_le_bytes(secret::random::<8>()) % below.max(1)
 }

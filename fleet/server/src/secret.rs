@@ -119,6 +119,15 @@ impl Secrets {
             .expect("an HMAC-SHA256 has 32 bytes")
     }
 
+    /// The pre-shared key of a device's tunnel that has this number.
+    pub(crate) fn tunnel_key(&self, uuid: &str, number: i64) -> [u8; 32] {
+        let name = format!("tunnel key {number} of {uuid}");
+        let tag = hmac::sign(&self.key, name.as_bytes());
+        tag.as_ref()
+            .try_into()
+            .expect("an HMAC-SHA256 has 32 bytes")
+    }
+
     /// The password as argon2 sees it: keyed, and of one length whatever was typed.
     fn keyed(&self, password: &str) -> Vec<u8> {
         STANDARD_NO_PAD

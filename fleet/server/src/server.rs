@@ -145,7 +145,13 @@ impl Server {
         let broker = bus::Embedded::start(&app, &app.config.data).await?;
         let _ = app.bus.set(Arc::clone(&broker));
         if let Some(listen) = app.config.tunnel.listen {
-            let hub = tunnel::Tunnel::start(&app.config.tunnel, listen, &app.config.data).await?;
+            let hub = tunnel::Tunnel::start(
+                &app.config.tunnel,
+                listen,
+                &app.config.data,
+                app.secrets.clone(),
+            )
+            .await?;
             let _ = app.tunnel.set(hub);
         }
         app.fail_left_behind(&app.builds.server).await?;

@@ -4,11 +4,15 @@
 //! device; what it asks there it is asked to prove with its key as anywhere else. A device that
 //! enrols reaches the registration route alone.
 
+mod keys;
+mod rotation;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lightship_core::id::{Endpoint, PublicKey as DeviceKey};
+use lightship_core::id::{Endpoint, PresharedKey as DevicePreshared, PublicKey as DeviceKey};
 use lightship_core::wire;
 use lightship_wireguard::hub::{Backend, Hub, HubConfig, HubError, Note, Peer};
 use lightship_wireguard::{Buffers, PresharedKey, PublicKey, SecretKey, Stream, enrolment};
@@ -22,7 +26,9 @@ use crate::db::{self, devices::Placed};
 use crate::http::failure::{Answer, Failure};
 use crate::http::listener::{Connection, Incoming};
 use crate::http::peer::Peer as From;
-use crate::{App, folder, http};
+use self::keys::{HubKey, Kept};
+use crate::secret::Secrets;
+use crate::{App, http};
 
 /// The fleet's address inside every tunnel.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
@@ -51,6 +57,21 @@ pub enum TunnelError {
     /// `tunnel.endpoint` is not `host:port`.
     #[error("tunnel.endpoint must be host:port, at most 64 characters")]
     Endpoint,
+    /// Devices would be told an address that is nobody's.
+    #[error(
+        "tunnel.listen = {0} is every address of this machine, which is none that a device can reach: set tunnel.endpoint to the host:port that devices reach it at"
+    )]
+    NoEndpoint(SocketAddr),
+    /// The same for devices that enrol.
+    #[error(
+        "tunnel.enrolment = {0} is every address of this machine, which is none that a device can reach: set tunnel.enrolment_endpoint to the host:port that devices reach it at"
+    )]
+    NoEnrolmentEndpoint(SocketAddr),
+    /// The hub's key answers on a port that is no longer configured.
+    #[error(
+        "the hub's newest key answers on the second port since it was rotated: set tunnel.second_port to what it was"
+    )]
+    SecondPort,
     /// `tunnel.enrolment_endpoint` is not `host:port`.
     #[error("tunnel.enrolment_endpoint must be host:port, at most 64 characters")]
     EnrolmentEndpoint,
@@ -59,8 +80,14 @@ pub enum TunnelError {
 /// The running hub.
 pub(crate) struct Tunnel {
     hub: Hub,
-    public: PublicKey,
-    endpoint: Endpoint,
+    keys: Mutex<Kept>,
+    /// Whether each of the hub's keys has a UDP port of its own.
+    has_port_for_each: bool,
+    first_port: u16,
+    second_port: Option<u16>,
+    /// Where devices reach the first port, and the second.
+    endpoints: [Endpoint; 2],
+    secrets: Secrets,
     /// Where devices enrol.
     pub(crate) enrolment: Option<SocketAddr>,
     /// Where they reach that from outside, if it is elsewhere.
@@ -95,42 +122,52 @@ impl Tunnel {
         config: &Config,
         listen: SocketAddr,
         data: &std::path::Path,
+        secrets: Secrets,
     ) -> Result<Self, TunnelError> {
-        let made = || SecretKey::generate().0.to_vec();
-        let secret = folder::keep(&data.join("hub.key"), made)?;
-        let secret = SecretKey(
-            secret
-                .try_into()
-                .map_err(|_| io::Error::other("hub.key must have 32 bytes"))?,
-        );
-        let public = secret.public();
-        let enrolment = config.enrolment;
-        let hub = HubConfig {
-            secret,
-            listen,
-            enrolment,
-            address: GATEWAY,
-            guest_address: GUEST,
-        };
-        let hub = Hub::start_with(hub, backends(config.backend)).await?;
+        check(config, listen)?;
+        let kept = Kept::open(data)?;
+        let (hub, has_port_for_each) = open(config, listen, &kept.current).await?;
         tracing::info!(backend = ?hub.backend(), "the tunnel hub is open");
-        let endpoint = match &config.endpoint {
-            Some(endpoint) => endpoint.clone(),
-            None => hub.local_address()?.to_string(),
+        let second = config.second_port.filter(|_| has_port_for_each);
+        let first_port = match listen.port() {
+            0 => hub.local_address()?.port(),
+            port => port,
         };
-        let endpoint = Endpoint::new(&endpoint).map_err(|_| TunnelError::Endpoint)?;
-        let enrolment = enrolment.map(|_| hub.enrolment_address()).transpose()?;
-        let enrolment_endpoint = config.enrolment_endpoint.clone();
-        if let Some(endpoint) = &enrolment_endpoint {
-            Endpoint::new(endpoint).map_err(|_| TunnelError::EnrolmentEndpoint)?;
-        }
-        Ok(Self {
+        let tunnel = Self {
+            endpoints: endpoints(config, hub.local_address()?, second)?,
+            enrolment: config.enrolment.map(|_| hub.enrolment_address()).transpose()?,
             hub,
-            public,
-            endpoint,
-            enrolment,
-            enrolment_endpoint,
-        })
+            has_port_for_each,
+            first_port,
+            second_port: config.second_port,
+            secrets,
+            enrolment_endpoint: config.enrolment_endpoint.clone(),
+            keys: Mutex::new(kept),
+        };
+        let former = tunnel.keys().former.clone();
+        if let Some(former) = former {
+            let port = tunnel.port_of(&former).ok_or(TunnelError::SecondPort)?;
+            tunnel.hub.add_key_at(former.secret, port)?;
+        }
+        Ok(tunnel)
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Kept> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The UDP port that a key answers on, if it is known.
+    fn port_of(&self, key: &HubKey) -> Option<u16> {
+        if key.second || (self.has_port_for_each && self.second_port.is_none()) {
+            self.second_port
+        } else {
+            Some(self.first_port)
+        }
+    }
+
+    /// A pre-shared key of a device; each has a number, and none is stored.
+    fn preshared_key(&self, uuid: &str, number: i64) -> PresharedKey {
+        PresharedKey(self.secrets.tunnel_key(uuid, number))
     }
 
     /// The UDP address that is really listened on.
@@ -144,16 +181,21 @@ impl Tunnel {
             return;
         };
         let address = address(device.address);
+        let preshared = |number| self.preshared_key(&device.uuid.to_text(), number);
         let peer = Peer {
             address,
             key: current,
-            preshared: PresharedKey::default(),
+            preshared: device.preshared.map(preshared).unwrap_or_default(),
         };
         // A peer that is there already keeps its tunnel.
-        if self.hub.add(peer).is_ok()
-            && let Some(next) = device.next_wireguard.as_deref().and_then(key)
-        {
+        if self.hub.add(peer).is_err() {
+            return;
+        }
+        if let Some(next) = device.next_wireguard.as_deref().and_then(key) {
             let _ = self.hub.offer_key(address, next);
+        }
+        if let Some(next) = device.next_preshared {
+            let _ = self.hub.offer_preshared(address, preshared(next));
         }
     }
 
@@ -168,13 +210,19 @@ impl Tunnel {
     }
 
     /// What a device is told of its tunnel.
-    pub(crate) fn of(&self, device: i64) -> wire::Tunnel {
+    pub(crate) fn of(&self, device: &Placed) -> wire::Tunnel {
+        let (hub, second) = {
+            let keys = self.keys();
+            (keys.current.secret.public(), keys.current.second)
+        };
+        let number = device.next_preshared.or(device.preshared);
+        let preshared = number.map(|number| self.preshared_key(&device.uuid.to_text(), number));
         wire::Tunnel {
-            hub: DeviceKey(self.public.0),
-            endpoint: self.endpoint.clone(),
-            address: address(device),
+            hub: DeviceKey(hub.0),
+            endpoint: self.endpoints[usize::from(second)].clone(),
+            address: address(device.address),
             gateway: GATEWAY,
-            preshared: None,
+            preshared: preshared.map(|key| DevicePreshared(key.0)),
             mqtt_port: MQTT_PORT,
             http_port: HTTP_PORT,
         }
@@ -226,6 +274,63 @@ impl Tunnel {
     }
 }
 
+/// Refuses addresses that no device could reach.
+fn check(config: &Config, listen: SocketAddr) -> Result<(), TunnelError> {
+    if listen.ip().is_unspecified() && config.endpoint.is_none() {
+        return Err(TunnelError::NoEndpoint(listen));
+    }
+    let enrolment = config.enrolment.filter(|at| at.ip().is_unspecified());
+    match (enrolment, &config.enrolment_endpoint) {
+        (Some(at), None) => Err(TunnelError::NoEnrolmentEndpoint(at)),
+        (_, Some(endpoint)) => match Endpoint::new(endpoint) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(TunnelError::EnrolmentEndpoint),
+        },
+        (None, None) => Ok(()),
+    }
+}
+
+/// The hub on the first back end that this machine has, and whether each key has a port of its own there.
+async fn open(
+    config: &Config,
+    listen: SocketAddr,
+    key: &HubKey,
+) -> Result<(Hub, bool), TunnelError> {
+    let mut refused = HubError::NoBackend;
+    for backend in backends(config.backend) {
+        let has_port_for_each = *backend != Backend::UserSpace;
+        let mut listen = listen;
+        if has_port_for_each && key.second {
+            listen.set_port(config.second_port.ok_or(TunnelError::SecondPort)?);
+        }
+        let hub = HubConfig {
+            secret: key.secret.clone(),
+            listen,
+            enrolment: config.enrolment,
+            address: GATEWAY,
+            guest_address: GUEST,
+        };
+        match Hub::start_with(hub, &[*backend]).await {
+            Ok(hub) => return Ok((hub, has_port_for_each)),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused.into())
+}
+
+/// Where devices reach the hub's first port, and its second.
+fn endpoints(
+    config: &Config,
+    listens_on: SocketAddr,
+    second: Option<u16>,
+) -> Result<[Endpoint; 2], TunnelError> {
+    let endpoint = |text: &str| Endpoint::new(text).map_err(|_| TunnelError::Endpoint);
+    let first = config.endpoint.clone().unwrap_or(listens_on.to_string());
+    let (host, _) = first.rsplit_once(':').ok_or(TunnelError::Endpoint)?;
+    let second = second.map_or(first.clone(), |port| format!("{host}:{port}"));
+    Ok([endpoint(&first)?, endpoint(&second)?])
+}
+
 /// Takes up what is stored, and serves devices inside their tunnels from now on.
 pub(crate) async fn serve(
     app: &App,
@@ -236,6 +341,9 @@ pub(crate) async fn serve(
     };
     for device in db::devices::placed(&app.db).await? {
         tunnel.admit(&device);
+        if let Some(known) = app.roster.find(&device.uuid) {
+            known.owe(tunnel.owed(&device));
+        }
     }
     for key in db::provisioning_keys::valid(&app.db, crate::clock::now_ms()).await? {
         app.open_enrolment(&key);
@@ -337,7 +445,7 @@ async fn join(mut stream: Stream, broker: SocketAddr) {
     }
 }
 
-/// Stores which keys were retired.
+/// Stores which keys were used, and thereby retired.
 async fn heed(app: App, mut notes: tokio::sync::broadcast::Receiver<Note>) {
     use tokio::sync::broadcast::error::RecvError;
     loop {
@@ -345,33 +453,52 @@ async fn heed(app: App, mut notes: tokio::sync::broadcast::Receiver<Note>) {
             () = app.stop.cancelled() => return,
             note = notes.recv() => note,
         };
-        match note {
-            Ok(Note::DeviceKeyRetired {
-                address, current, ..
-            }) => {
-                if let Err(failure) = retired(&app, number(address), &hex::encode(current.0)).await
-                {
-                    tracing::error!(
-                        cause = failure.text(),
-                        "a retired tunnel key is accepted again after a restart"
-                    );
-                }
-            }
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
+        let note = match note {
+            Ok(note) => note,
+            Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
+        };
+        if let Err(failure) = app.used(note).await {
+            tracing::error!(
+                cause = failure.text(),
+                "a key that was replaced is accepted again after a restart"
+            );
         }
     }
-}
-
-async fn retired(app: &App, device: i64, current: &str) -> Answer<()> {
-    let mut tx = app.db.write().await?;
-    db::devices::retire_tunnel_key(&mut tx, device, current, crate::clock::now_ms()).await?;
-    Ok(tx.commit().await?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_no_device_can_reach_is_refused_with_what_to_set() {
+        let every: SocketAddr = "0.0.0.0:51820".parse().unwrap();
+        let mut config = Config::default();
+        let said = check(&config, every).unwrap_err().to_string();
+        assert!(said.contains("set tunnel.endpoint"), "{said}");
+        config.endpoint = Some("fleet.example:51820".into());
+        check(&config, every).unwrap();
+        config.enrolment = Some("[::]:51821".parse().unwrap());
+        let said = check(&config, every).unwrap_err().to_string();
+        assert!(said.contains("set tunnel.enrolment_endpoint"), "{said}");
+        config.enrolment_endpoint = Some("fleet.example:51821".into());
+        check(&config, every).unwrap();
+        config = Config::default();
+        check(&config, "127.0.0.1:51820".parse().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_second_key_of_the_kernel_is_reached_at_the_same_host() {
+        let at = "127.0.0.1:51820".parse().unwrap();
+        let config = Config {
+            endpoint: Some("[2001:db8::1]:4000".into()),
+            ..Config::default()
+        };
+        let texts = |second| endpoints(&config, at, second).unwrap().map(|one| one.to_string());
+        assert_eq!(texts(Some(51822)), ["[2001:db8::1]:4000", "[2001:db8::1]:51822"]);
+        assert_eq!(texts(None)[1], "[2001:db8::1]:4000");
+    }
 
     #[test]
     fn every_device_has_an_address_of_its_own_and_none_is_the_gateways() {

@@ -15,6 +15,8 @@ use crate::{App, clock, db};
 
 /// Devices served at the same time.
 const TOGETHER: usize = 16;
+/// How long the broker keeps what is said again to a device that comes back.
+const EXPIRY_S: u32 = 60;
 
 /// What waits.
 #[derive(Default)]
@@ -28,6 +30,7 @@ pub(crate) struct Outbox {
 struct Due {
     target: bool,
     commands: bool,
+    tunnel: bool,
     root: Option<u32>,
 }
 
@@ -37,6 +40,7 @@ impl Outbox {
         self.add(device, |due| {
             due.target |= target;
             due.commands = true;
+            due.tunnel = true;
         });
     }
 
@@ -48,6 +52,11 @@ impl Outbox {
     /// A device was asked to do something.
     pub(crate) fn command(&self, device: Uuid) {
         self.add(device, |due| due.commands = true);
+    }
+
+    /// A device is to be told of its tunnel.
+    pub(crate) fn tunnel(&self, device: Uuid) {
+        self.add(device, |due| due.tunnel = true);
     }
 
     /// A device lacks this version of the trust root.
@@ -114,6 +123,14 @@ async fn send(app: &App, known: &Known, due: Due) -> Answer<()> {
             release,
         });
         publish(app.bus(), &down, topic(&known.uuid, "target"), true, None).await;
+    }
+    if due.tunnel
+        && known.head().borrow().tunnel > 0
+        && let Some(tunnel) = app.owed_tunnel(&known.uuid).await?
+    {
+        let (down, topic) = (Down::Tunnel(tunnel), topic(&known.uuid, "down"));
+        // A device that is away is told when it is back.
+        publish(app.bus(), &down, topic, false, Some(EXPIRY_S)).await;
     }
     if due.commands {
         for pending in db::commands::pending(&app.db, &uuid, 0).await? {

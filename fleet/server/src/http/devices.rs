@@ -210,7 +210,7 @@ pub(super) async fn command(
 ) -> Answer<StatusCode> {
     caller.require(&app, &fleet, Role::Operator).await?;
     let shown = find(&app, &fleet, &device).await?;
-    let orders = match command {
+    let orders = match &command {
         Command::Reboot => vec![Order::Reboot],
         Command::Identify => vec![Order::Identify],
         Command::Report => vec![Order::Report],
@@ -238,6 +238,9 @@ pub(super) async fn command(
     tx.commit().await?;
     if let Ok(uuid) = device.parse() {
         app.commanded(uuid, newest);
+        if matches!(command, Command::Rotate) {
+            app.rotate_preshared(&uuid).await?;
+        }
     }
     Ok(StatusCode::ACCEPTED)
 }
@@ -273,6 +276,9 @@ pub(super) async fn delete(
         }
         app.bus().disconnect(&uuid).await;
         app.told(&fleet, director::Event::Removed(uuid)).await;
+        if app.tunnel().is_some() {
+            app.finish_rotation().await?;
+        }
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -71,7 +71,8 @@ fn has_news(head: crate::roster::Head, had: &Had) -> bool {
     let has = |tag: String| had.tags.contains(&tag);
     let root = had.root > 0 && head.root > had.root && !has(format!("root-{}", had.root + 1));
     let target = head.counter > 0 && !has(head.counter.to_string());
-    root || head.command > had.command || target
+    let tunnel = head.tunnel > 0 && !has(format!("tunnel-{}", head.tunnel));
+    root || head.command > had.command || target || tunnel
 }
 
 async fn acknowledge(app: &App, uuid: &str, command: u64) -> Answer<()> {
@@ -133,6 +134,7 @@ mod tests {
             counter: 7,
             root: 2,
             command: 3,
+            tunnel: 0,
         };
         let had = |root, command, tag: &str| Had {
             root,
@@ -144,6 +146,11 @@ mod tests {
         assert!(has_news(head, &had(1, 3, "7")));
         assert!(has_news(head, &had(2, 2, "7")));
         assert!(!has_news(Head::default(), &Had::default()));
+        let head = Head { tunnel: 9, ..head };
+        assert!(has_news(head, &had(2, 3, "7")));
+        let mut told = had(2, 3, "7");
+        told.tags.push("tunnel-9".to_owned());
+        assert!(!has_news(head, &told));
     }
 
     #[test]
