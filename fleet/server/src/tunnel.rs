@@ -21,12 +21,12 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use self::keys::{HubKey, Kept};
 use crate::config::{Tunnel as Config, TunnelBackend};
 use crate::db::{self, devices::Placed};
 use crate::http::failure::{Answer, Failure};
 use crate::http::listener::{Connection, Incoming};
 use crate::http::peer::Peer as From;
-use self::keys::{HubKey, Kept};
 use crate::secret::Secrets;
 use crate::{App, http};
 
@@ -135,7 +135,10 @@ impl Tunnel {
         };
         let tunnel = Self {
             endpoints: endpoints(config, hub.local_address()?, second)?,
-            enrolment: config.enrolment.map(|_| hub.enrolment_address()).transpose()?,
+            enrolment: config
+                .enrolment
+                .map(|_| hub.enrolment_address())
+                .transpose()?,
             hub,
             has_port_for_each,
             first_port,
@@ -158,7 +161,7 @@ impl Tunnel {
 
     /// The UDP port that a key answers on, if it is known.
     fn port_of(&self, key: &HubKey) -> Option<u16> {
-        if key.second || (self.has_port_for_each && self.second_port.is_none()) {
+        if key.second && self.has_port_for_each {
             self.second_port
         } else {
             Some(self.first_port)
@@ -495,8 +498,15 @@ mod tests {
             endpoint: Some("[2001:db8::1]:4000".into()),
             ..Config::default()
         };
-        let texts = |second| endpoints(&config, at, second).unwrap().map(|one| one.to_string());
-        assert_eq!(texts(Some(51822)), ["[2001:db8::1]:4000", "[2001:db8::1]:51822"]);
+        let texts = |second| {
+            endpoints(&config, at, second)
+                .unwrap()
+                .map(|one| one.to_string())
+        };
+        assert_eq!(
+            texts(Some(51822)),
+            ["[2001:db8::1]:4000", "[2001:db8::1]:51822"]
+        );
         assert_eq!(texts(None)[1], "[2001:db8::1]:4000");
     }
 

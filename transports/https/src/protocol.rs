@@ -40,10 +40,11 @@ pub(crate) enum Tag {
     Target(u64),
     Root(u32),
     Command(u64),
+    Tunnel(u32),
 }
 
 impl Tag {
-    /// Reads `"<counter>"`, `"root-<version>"` or `"command-<id>"`; a proxy may have made it weak.
+    /// Reads `"<counter>"`, `"root-<version>"`, `"command-<id>"` or `"tunnel-<number>"`; a proxy may have made it weak.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let text = text.strip_prefix("W/").unwrap_or(text);
@@ -54,6 +55,9 @@ impl Tag {
         if let Some(id) = text.strip_prefix("command-") {
             return id.parse().ok().map(Self::Command);
         }
+        if let Some(number) = text.strip_prefix("tunnel-") {
+            return number.parse().ok().map(Self::Tunnel);
+        }
         text.parse().ok().map(Self::Target)
     }
 }
@@ -63,11 +67,16 @@ impl Tag {
 pub(crate) struct Seen {
     known: Known,
     root: Option<u32>,
+    tunnel: Option<u32>,
 }
 
 impl Seen {
     pub(crate) fn new(known: Known) -> Self {
-        Self { known, root: None }
+        Self {
+            known,
+            root: None,
+            tunnel: None,
+        }
     }
 
     /// Notes an answer. False when it was not asked for: the device has it already.
@@ -81,6 +90,11 @@ impl Seen {
             Tag::Root(version) => {
                 let is_new = self.root != Some(version);
                 self.root = Some(version);
+                is_new
+            }
+            Tag::Tunnel(number) => {
+                let is_new = self.tunnel != Some(number);
+                self.tunnel = Some(number);
                 is_new
             }
             Tag::Command(id) => {
@@ -105,6 +119,10 @@ impl Seen {
         if let Some(version) = self.root {
             let comma = if tags.is_empty() { "" } else { ", " };
             write!(tags, "{comma}\"root-{version}\"").expect("a tag fits");
+        }
+        if let Some(number) = self.tunnel {
+            let comma = if tags.is_empty() { "" } else { ", " };
+            write!(tags, "{comma}\"tunnel-{number}\"").expect("a tag fits");
         }
         tags
     }

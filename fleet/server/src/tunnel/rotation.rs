@@ -19,7 +19,7 @@ use crate::db::devices::Placed;
 use crate::db::{self, Entry};
 use crate::http::caller::Caller;
 use crate::http::failure::{Answer, Failure};
-use crate::{App, rotation, secret};
+use crate::{App, rotation};
 
 impl Tunnel {
     /// Whether a device was told of keys that it has not used yet, or is to be told.
@@ -113,7 +113,10 @@ impl App {
         let mut times = Vec::new();
         for device in db::devices::placed(&self.db).await? {
             let after_ms = rotation::chance(u64::from(rotation.over_s) * 1000);
-            times.push((Instant::now() + Duration::from_millis(after_ms), device.uuid));
+            times.push((
+                Instant::now() + Duration::from_millis(after_ms),
+                device.uuid,
+            ));
         }
         times.sort_unstable_by_key(|(at, _)| *at);
         tokio::spawn(tell_in_time(self.clone(), times));
@@ -131,7 +134,7 @@ impl App {
         self.hub_key().await
     }
 
-    async fn recorded(&self, caller: &Caller, what: &str, detail: String) -> Answer<()> {
+    async fn recorded(&self, caller: &Caller, what: &'static str, detail: String) -> Answer<()> {
         let mut tx = self.db.write().await?;
         let by = caller.by();
         tx.record(Entry {

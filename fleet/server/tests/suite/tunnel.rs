@@ -22,7 +22,7 @@ async fn site() -> Site {
 }
 
 /// Registers a device and opens its tunnel as the answer says.
-async fn tunnelled(site: &Site, seed: u8, key: &str) -> (Gadget, Tunnel, u16) {
+async fn tunnelled(site: &Site, seed: u8, key: &str) -> (Gadget, Tunnel, u16, SecretKey) {
     let gadget = Gadget::new(site, seed);
     let secret = SecretKey::generate();
     let answer: Value = gadget
@@ -32,13 +32,23 @@ async fn tunnelled(site: &Site, seed: u8, key: &str) -> (Gadget, Tunnel, u16) {
         .await
         .unwrap();
     let told = &answer["registered"]["tunnel"];
+    let tunnel = opened(told, &secret).await;
+    let port = u16::try_from(told["http_port"].as_u64().unwrap()).unwrap();
+    (gadget, tunnel, port, secret)
+}
+
+/// Opens the tunnel that a device was told of.
+async fn opened(told: &Value, secret: &SecretKey) -> Tunnel {
     let text = |name: &str| told[name].as_str().unwrap().to_owned();
-    let hub = PublicKey(hex::decode(text("hub")).unwrap().try_into().unwrap());
+    let key = |text: &str| <[u8; 32]>::try_from(hex::decode(text).unwrap()).unwrap();
+    let preshared = told["preshared"]
+        .as_str()
+        .map(|text| PresharedKey(key(text)));
     let tunnel = Tunnel::open(TunnelConfig {
         keys: KeySet {
-            secret,
-            hub,
-            preshared: PresharedKey::default(),
+            secret: secret.clone(),
+            hub: PublicKey(key(&text("hub"))),
+            preshared: preshared.unwrap_or_default(),
         },
         pending: None,
         hub: text("endpoint").parse().unwrap(),
@@ -46,11 +56,166 @@ async fn tunnelled(site: &Site, seed: u8, key: &str) -> (Gadget, Tunnel, u16) {
         address: text("address").parse().unwrap(),
         keep_alive: KeepAlive::Learned,
     });
-    (
-        gadget,
-        tunnel.await.unwrap(),
-        u16::try_from(told["http_port"].as_u64().unwrap()).unwrap(),
-    )
+    tunnel.await.unwrap()
+}
+
+/// What the fleet tells a device of its tunnel when it asks for news, and under which tag.
+async fn told(gadget: &Gadget, tags: &str) -> Option<(String, Value)> {
+    let request = gadget.request(Method::GET, "target?root=1");
+    let answer = request.header("if-none-match", tags).send().await.unwrap();
+    if answer.status() == 304 {
+        return None;
+    }
+    let tag = answer.headers()["etag"].to_str().unwrap().to_owned();
+    let message: Value = answer.json().await.unwrap();
+    Some((tag, message["tunnel"].clone()))
+}
+
+/// Asks until the hub's key is as it should be.
+async fn hub_key(admin: &Person, wanted: impl Fn(&Value) -> bool) -> Value {
+    let work = async {
+        loop {
+            let shown = admin.ok(Method::GET, "/api/v1/hub-key", None).await;
+            if wanted(&shown) {
+                return shown;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, work).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hubs_key_is_replaced_under_devices_that_are_there_and_ones_that_come_back() {
+    let mut site = site().await;
+    let (admin, key) = harbour(&site).await;
+    let (here, old, port, here_secret) = tunnelled(&site, 1, &key).await;
+    let (away, former, _, away_secret) = tunnelled(&site, 2, &key).await;
+    for (gadget, tunnel) in [(&here, &old), (&away, &former)] {
+        assert_eq!(
+            inside(tunnel, port, "/device/v1/target?root=1", &gadget.bearer()).await,
+            "304"
+        );
+    }
+    let before = hub_key(&admin, |shown| shown["behind"] == 0).await;
+    assert!(before["former"].is_null());
+    assert_eq!(
+        admin
+            .status(Method::POST, "/api/v1/hub-key/retire", None)
+            .await,
+        409,
+        "there is no former key"
+    );
+    drop(former);
+
+    let rotate = || {
+        admin
+            .request(Method::POST, "/api/v1/hub-key/rotate")
+            .json(&json!({"over_s": 0}))
+    };
+    assert_eq!(rotate().send().await.unwrap().status(), 202);
+    assert_eq!(
+        rotate().send().await.unwrap().status(),
+        409,
+        "one at a time"
+    );
+    let during = hub_key(&admin, |_| true).await;
+    assert_eq!(during["former"], before["key"]);
+    assert_eq!(during["behind"], 2);
+
+    // The device that is there is told, once, and the old way stays open until it uses the new one.
+    let news = async {
+        loop {
+            if let Some(news) = told(&here, "").await {
+                return news;
+            }
+        }
+    };
+    let (tag, terms) = tokio::time::timeout(PATIENCE, news).await.unwrap();
+    assert_eq!(terms["hub"], during["key"]);
+    assert!(told(&here, &tag).await.is_none(), "it knows");
+    assert_eq!(
+        inside(&old, port, "/device/v1/target", "nobody").await,
+        "401"
+    );
+    let new = opened(&terms, &here_secret).await;
+    drop(old);
+    assert_eq!(
+        inside(&new, port, "/device/v1/target", "nobody").await,
+        "401"
+    );
+    hub_key(&admin, |shown| shown["behind"] == 1).await;
+    assert!(told(&here, "").await.is_none(), "it uses it");
+
+    // The other comes back after the server was restarted, by the way that it knows.
+    site.restart().await;
+    let admin = site.admin().await;
+    let away = away.at(&site);
+    let still = hub_key(&admin, |_| true).await;
+    assert_eq!(
+        (&still["former"], &still["behind"]),
+        (&before["key"], &json!(1))
+    );
+    let (_, terms) = told(&away, "").await.expect("it is told when it is back");
+    assert_eq!(terms["hub"], during["key"]);
+    let new = opened(&terms, &away_secret).await;
+    assert_eq!(
+        inside(&new, port, "/device/v1/target", "nobody").await,
+        "401"
+    );
+    let after = hub_key(&admin, |shown| shown["former"].is_null()).await;
+    assert_eq!(
+        after["key"], during["key"],
+        "and with the last the former key is gone"
+    );
+    let changes = admin.ok(Method::GET, "/api/v1/changes?limit=9", None).await;
+    let changes = changes["changes"].as_array().unwrap();
+    assert!(
+        changes
+            .iter()
+            .any(|change| change["what"] == "hub-key.rotated")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_gets_a_pre_shared_key_of_its_own_with_its_other_new_keys() {
+    let site = site().await;
+    let (admin, key) = harbour(&site).await;
+    let (gadget, old, port, secret) = tunnelled(&site, 1, &key).await;
+    assert_eq!(
+        inside(&old, port, "/device/v1/target", "nobody").await,
+        "401"
+    );
+    let path = format!("/api/v1/fleets/harbour/devices/{}/commands", gadget.uuid);
+    for _ in 0..2 {
+        let rotate = json!({"command": "rotate"});
+        admin.ok(Method::POST, &path, Some(rotate)).await;
+    }
+    let terms = told_last(&gadget).await;
+    assert!(terms["preshared"].is_string(), "{terms}");
+    assert_eq!(
+        inside(&old, port, "/device/v1/target", "nobody").await,
+        "401"
+    );
+    drop(old);
+    let new = opened(&terms, &secret).await;
+    assert_eq!(
+        inside(&new, port, "/device/v1/target", "nobody").await,
+        "401"
+    );
+    let used = async { while told_last(&gadget).await.is_object() {} };
+    tokio::time::timeout(PATIENCE, used).await.unwrap();
+}
+
+/// What comes after the commands.
+async fn told_last(gadget: &Gadget) -> Value {
+    let request = gadget.request(Method::GET, "target?root=1&command=1000");
+    let answer = request.send().await.unwrap();
+    if answer.status() == 304 {
+        return Value::Null;
+    }
+    let message: Value = answer.json().await.unwrap();
+    message["tunnel"].clone()
 }
 
 /// The status of a request through the tunnel.
@@ -89,7 +254,7 @@ async fn harbour(site: &Site) -> (Person, String) {
 async fn a_device_reaches_its_own_routes_through_the_tunnel_and_no_others() {
     let site = site().await;
     let (admin, key) = harbour(&site).await;
-    let (gadget, tunnel, port) = tunnelled(&site, 1, &key).await;
+    let (gadget, tunnel, port, _) = tunnelled(&site, 1, &key).await;
     assert_eq!(
         inside(&tunnel, port, "/device/v1/target?root=1", &gadget.bearer()).await,
         "304"
@@ -122,7 +287,7 @@ async fn a_device_reaches_its_own_routes_through_the_tunnel_and_no_others() {
 async fn a_person_reaches_a_port_of_a_device() {
     let site = site().await;
     let (admin, key) = harbour(&site).await;
-    let (gadget, tunnel, port) = tunnelled(&site, 1, &key).await;
+    let (gadget, tunnel, port, _) = tunnelled(&site, 1, &key).await;
     inside(&tunnel, port, "/device/v1/target", &gadget.bearer()).await;
     let mut echo = tunnel.listen(22, Buffers::default()).await.unwrap();
     tokio::spawn(async move {

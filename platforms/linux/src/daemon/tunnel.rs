@@ -2,7 +2,7 @@
 //!
 //! It stays open as long as the credentials stay the same, over any number of connections.
 //! Keys are changed by opening it anew with the other key and nothing else, because the agent has to know which of the two worked:
-//! a key that never worked before must shake hands before anything is said of a connection, or a connection on another way would be taken for its success.
+//! a key or another hub that never worked before must shake hands before anything is said of a connection, or a connection on another way would be taken for its success.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -47,8 +47,8 @@ pub(super) struct Keeper {
     kind: TunnelKind,
     handshakes: Handshakes,
     open: watch::Sender<Option<Arc<Open>>>,
-    /// The key that is known to work, or that the agent tried first in this life.
-    proven: Option<PublicKey>,
+    /// The key and the terms that are known to work, or that the agent tried first in this life.
+    proven: Option<(PublicKey, Terms)>,
     /// Which of the hub's addresses is next.
     turn: usize,
 }
@@ -84,7 +84,7 @@ impl Keeper {
     ///
     /// # Errors
     ///
-    /// When the key is not the one that worked so far and does not work. A tunnel that does not come about with the known key is no error: the fleet is reached without it.
+    /// When the key or the terms are not what worked so far, and do not work. A tunnel that does not come about with what is known is no error: the fleet is reached without it.
     pub(super) async fn hold(
         &mut self,
         secret: &id::SecretKey,
@@ -101,7 +101,10 @@ impl Keeper {
             self.follow(&open).await;
             return Ok(());
         }
-        let is_trial = self.proven.is_some_and(|proven| proven != key);
+        let is_trial = self
+            .proven
+            .as_ref()
+            .is_some_and(|(proven, known)| *proven != key || known != terms);
         self.close();
         if let Err(error) = self.handshakes.rise_to(handshake_floor_s) {
             tracing::error!(%error, "the time of handshakes is not saved; there is no tunnel");
@@ -121,12 +124,12 @@ impl Keeper {
         if is_trial {
             let proof = timeout(TRIAL, reachable(&mut notes)).await;
             if proof != Ok(true) {
-                tracing::warn!("the hub does not answer to the new tunnel key");
+                tracing::warn!("the hub does not answer to the new keys of the tunnel");
                 self.close();
                 return Err(Failure::TimedOut);
             }
         }
-        self.proven = Some(key);
+        self.proven = Some((key, terms.clone()));
         Ok(())
     }
 

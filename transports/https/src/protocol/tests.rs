@@ -34,6 +34,7 @@ fn tags_read_back_and_nothing_else_does() {
     assert_eq!(Tag::parse("\"7\""), Some(Tag::Target(7)));
     assert_eq!(Tag::parse("W/\"root-3\""), Some(Tag::Root(3)));
     assert_eq!(Tag::parse("\"command-9\""), Some(Tag::Command(9)));
+    assert_eq!(Tag::parse("\"tunnel-8\""), Some(Tag::Tunnel(8)));
     for bad in [
         "",
         "7",
@@ -62,6 +63,14 @@ fn a_device_lists_what_it_has_had() {
     assert!(!seen.note(Tag::Command(4)), "a command that was acted on");
     assert!(seen.note(Tag::Command(5)));
     assert_eq!(seen.tags(), "\"18446744073709551615\", \"root-2\"");
+    let mut full = seen.clone();
+    assert!(full.note(Tag::Root(u32::MAX)));
+    assert!(full.note(Tag::Tunnel(u32::MAX)));
+    assert!(!full.note(Tag::Tunnel(u32::MAX)));
+    assert_eq!(
+        full.tags(),
+        "\"18446744073709551615\", \"root-4294967295\", \"tunnel-4294967295\""
+    );
     assert_eq!(seen.query(), "root=1&command=5");
     seen.trusts(2);
     assert_eq!(seen.query(), "root=2&command=5");
