@@ -1,12 +1,11 @@
 //! The key of the tunnel hub, which devices know the fleet by inside WireGuard.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use lightship_api::{HubKey, HubKeyRotation};
 
 use super::caller::Caller;
-use super::extract::Json as Body;
+use super::extract::Json;
 use super::failure::{Answer, Failure};
 use crate::App;
 
@@ -25,7 +24,7 @@ pub(super) async fn show(State(app): State<App>, caller: Caller) -> Answer<Json<
 pub(super) async fn rotate(
     State(app): State<App>,
     caller: Caller,
-    Body(rotation): Body<HubKeyRotation>,
+    Json(rotation): Json<HubKeyRotation>,
 ) -> Answer<(StatusCode, Json<HubKey>)> {
     caller.require_admin()?;
     if rotation.over_s > LONGEST_S {

@@ -54,6 +54,7 @@ fn body(operation: &str) -> Option<Value> {
         "pinDevice" => json!({"release": 1}),
         "moveDevice" => json!({"fleet": "ferry"}),
         "rotateFleetKeys" => json!({"over_s": 0}),
+        "rotateHubKey" => json!({"over_s": 0}),
         "overrideLocks" => json!({"overridden": true}),
         "commandDevice" => json!({"command": "reboot"}),
         "createRoot" => json!({"document": "AAAA"}),
