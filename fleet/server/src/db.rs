@@ -17,6 +17,7 @@ pub(crate) mod log_lines;
 pub(crate) mod manifests;
 pub(crate) mod members;
 mod migrations;
+pub(crate) mod places;
 pub(crate) mod provisioning_keys;
 pub(crate) mod releases;
 pub(crate) mod roots;

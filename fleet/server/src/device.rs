@@ -123,7 +123,7 @@ impl App {
         if !db::devices::register(&mut tx, &new).await? {
             return Err(refuse(Refusal::IdentityTaken));
         }
-        db::devices::place(&mut tx, &uuid).await?;
+        db::places::place(&mut tx, &uuid).await?;
         let by = format!("device:{uuid}");
         tx.record(Entry {
             by: &by,
@@ -198,7 +198,7 @@ impl App {
         let Some(tunnel) = self.tunnel() else {
             return Ok(Registered { uuid, tunnel: None });
         };
-        let placed = db::devices::find_placed(&self.db, "", &uuid.to_string()).await?;
+        let placed = db::places::find_placed(&self.db, "", &uuid.to_string()).await?;
         let Some(placed) = placed else {
             return Ok(Registered { uuid, tunnel: None });
         };
@@ -208,7 +208,7 @@ impl App {
         if placed.hub_key.is_none() {
             let mut tx = self.db.write().await?;
             let hub = hex::encode(told.hub.0);
-            db::devices::set_hub_key(&mut tx, &uuid.to_string(), &hub).await?;
+            db::places::set_hub_key(&mut tx, &uuid.to_string(), &hub).await?;
             tx.commit().await?;
         }
         Ok(Registered {
@@ -251,7 +251,7 @@ impl App {
                 db::devices::propose_tunnel_key(&mut tx, &uuid, &key).await?;
                 tx.commit().await?;
                 if let Some(tunnel) = self.tunnel()
-                    && let Some(placed) = db::devices::find_placed(&self.db, "", &uuid).await?
+                    && let Some(placed) = db::places::find_placed(&self.db, "", &uuid).await?
                 {
                     tunnel.offer(placed.address, &proposed);
                 }

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use self::keys::{HubKey, Kept};
 use crate::config::{Tunnel as Config, TunnelBackend};
-use crate::db::{self, devices::Placed};
+use crate::db::{self, places::Placed};
 use crate::http::failure::{Answer, Failure};
 use crate::http::listener::{Connection, Incoming};
 use crate::http::peer::Peer as From;
@@ -342,7 +342,7 @@ pub(crate) async fn serve(
     let Some(tunnel) = app.tunnel() else {
         return Ok(Vec::new());
     };
-    for device in db::devices::placed(&app.db).await? {
+    for device in db::places::placed(&app.db).await? {
         tunnel.admit(&device);
         if let Some(known) = app.roster.find(&device.uuid) {
             known.owe(tunnel.owed(&device));

@@ -254,7 +254,7 @@ pub(super) async fn delete(
 ) -> Answer<StatusCode> {
     caller.require(&app, &fleet, Role::Operator).await?;
     let shown = find(&app, &fleet, &device).await?;
-    let placed = db::devices::find_placed(&app.db, fleet.as_str(), &device).await?;
+    let placed = db::places::find_placed(&app.db, fleet.as_str(), &device).await?;
     let mut tx = app.db.write().await?;
     db::variables::delete_of_device(
         &mut tx,
@@ -290,7 +290,7 @@ async fn find(app: &App, fleet: &Name, uuid: &str) -> Answer<Device> {
     live(app, &mut device);
     number(app, fleet, std::slice::from_mut(&mut device)).await?;
     if let Some(tunnel) = app.tunnel()
-        && let Some(placed) = db::devices::find_placed(&app.db, fleet.as_str(), uuid).await?
+        && let Some(placed) = db::places::find_placed(&app.db, fleet.as_str(), uuid).await?
         && let Some(ago) = tunnel.last_handshake(placed.address)
     {
         let at_ms = clock::now_ms() - i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);

@@ -25,7 +25,7 @@ pub(super) async fn open(
     request: Request,
 ) -> Answer<Response> {
     caller.require(&app, &fleet, Role::Operator).await?;
-    let placed = db::devices::find_placed(&app.db, fleet.as_str(), &device).await?;
+    let placed = db::places::find_placed(&app.db, fleet.as_str(), &device).await?;
     let placed = placed.ok_or_else(|| Failure::not_found("device"))?;
     let asked = request
         .headers()

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::keys::HubKey as Key;
 use super::{Tunnel, address, number};
-use crate::db::devices::Placed;
+use crate::db::places::Placed;
 use crate::db::{self, Entry};
 use crate::http::caller::Caller;
 use crate::http::failure::{Answer, Failure};
@@ -91,7 +91,7 @@ impl App {
             (text(&keys.current), keys.former.as_ref().map(text))
         };
         let behind = match &former {
-            Some(_) => db::devices::behind(&self.db, &key).await?,
+            Some(_) => db::places::behind(&self.db, &key).await?,
             None => 0,
         };
         Ok(HubKey {
@@ -111,7 +111,7 @@ impl App {
         self.recorded(caller, "hub-key.rotated", hex::encode(public.0))
             .await?;
         let mut times = Vec::new();
-        for device in db::devices::placed(&self.db).await? {
+        for device in db::places::placed(&self.db).await? {
             let after_ms = rotation::chance(u64::from(rotation.over_s) * 1000);
             times.push((
                 Instant::now() + Duration::from_millis(after_ms),
@@ -155,9 +155,9 @@ impl App {
         };
         let text = uuid.to_string();
         let mut tx = self.db.write().await?;
-        db::devices::offer_preshared(&mut tx, &text).await?;
+        db::places::offer_preshared(&mut tx, &text).await?;
         tx.commit().await?;
-        if let Some(device) = db::devices::find_placed(&self.db, "", &text).await?
+        if let Some(device) = db::places::find_placed(&self.db, "", &text).await?
             && let Some(next) = device.next_preshared
         {
             let key = tunnel.preshared_key(&text, next);
@@ -172,7 +172,7 @@ impl App {
         let (Some(tunnel), Some(known)) = (self.tunnel(), self.roster.find(uuid)) else {
             return Ok(());
         };
-        let device = db::devices::find_placed(&self.db, "", &uuid.to_string()).await?;
+        let device = db::places::find_placed(&self.db, "", &uuid.to_string()).await?;
         let owed = device.map_or(0, |device| tunnel.owed(&device));
         known.owe(owed);
         if owed > 0 {
@@ -189,7 +189,7 @@ impl App {
         let Some(tunnel) = self.tunnel() else {
             return Ok(None);
         };
-        let device = db::devices::find_placed(&self.db, "", &uuid.to_string()).await?;
+        let device = db::places::find_placed(&self.db, "", &uuid.to_string()).await?;
         Ok(device
             .filter(|device| tunnel.is_owed(device))
             .map(|device| tunnel.of(&device)))
@@ -202,7 +202,7 @@ impl App {
             | Note::DeviceKeyRetired { address, .. }
             | Note::PresharedKeyRetired { address } => address,
         };
-        let Some(device) = db::devices::placed_at(&self.db, number(address)).await? else {
+        let Some(device) = db::places::placed_at(&self.db, number(address)).await? else {
             return Ok(());
         };
         let uuid = device.uuid.to_string();
@@ -214,18 +214,18 @@ impl App {
                     return Ok(());
                 }
                 let mut tx = self.db.write().await?;
-                db::devices::set_hub_key(&mut tx, &uuid, &hub).await?;
+                db::places::set_hub_key(&mut tx, &uuid, &hub).await?;
                 tx.commit().await?;
             }
             Note::DeviceKeyRetired { current, .. } => {
                 let mut tx = self.db.write().await?;
                 let (number, current) = (device.address, hex::encode(current.0));
-                db::devices::retire_tunnel_key(&mut tx, number, &current, at_ms).await?;
+                db::places::retire_tunnel_key(&mut tx, number, &current, at_ms).await?;
                 return Ok(tx.commit().await?);
             }
             Note::PresharedKeyRetired { .. } => {
                 let mut tx = self.db.write().await?;
-                db::devices::retire_preshared(&mut tx, &uuid).await?;
+                db::places::retire_preshared(&mut tx, &uuid).await?;
                 tx.commit().await?;
             }
         }
