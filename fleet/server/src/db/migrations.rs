@@ -8,13 +8,14 @@ use super::{Backend, Db, Error};
 use crate::clock;
 
 /// Every step, in order; the position is the version.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
     include_str!("migrations/5.sql"),
     include_str!("migrations/6.sql"),
+    include_str!("migrations/7.sql"),
 ];
 
 /// Runs the steps that have not run yet, all or none.
