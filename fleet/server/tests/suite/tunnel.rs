@@ -411,7 +411,7 @@ async fn each_provisioning_key_has_an_enrolment_tunnel_of_its_own() {
 async fn a_new_tunnel_key_is_shown_once_it_was_used() {
     let site = site().await;
     let (admin, key) = harbour(&site).await;
-    let (gadget, tunnel, port) = tunnelled(&site, 1, &key).await;
+    let (gadget, tunnel, port, _) = tunnelled(&site, 1, &key).await;
     inside(&tunnel, port, "/device/v1/target", &gadget.bearer()).await;
     let path = format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid);
     let shown = admin.ok(Method::GET, &path, None).await;
