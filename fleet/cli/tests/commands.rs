@@ -104,6 +104,7 @@ fn a_project_folder_becomes_a_release_that_is_rolled_out() {
     told += &desk.snapshot(&["release", "rollout", "show", "2"]);
     told += &desk.snapshot(&["release", "rollout", "pause", "2"]);
     told += &desk.snapshot(&["release", "rollout", "pause", "2"]);
+    told += &desk.snapshot(&["release", "rollout", "resume", "2"]);
     told += &desk.snapshot(&["release", "rollout", "abort", "2", "--revert"]);
     told += &desk.snapshot(&["release", "invalidate", "2", "--reason", "it was slow"]);
     told += &desk.snapshot(&["release", "list"]);
@@ -221,6 +222,13 @@ fn a_project_folder_becomes_a_release_that_is_rolled_out() {
         $ lightship release rollout pause 2
         error: the roll-out is not in a state in which that can be done
         [exit code 5]
+        $ lightship release rollout resume 2
+        release 2 is running
+        WAVE         SOAK     WAITING  TOLD  SUCCEEDED  FAILED
+        ring=canary  7200 s   0        0     0          0
+        10%          86400 s  0        0     0          0
+        100%         0 s      0        0     0          0
+        [exit code 0]
         $ lightship release rollout abort 2 --revert
         release 2 is aborted
         WAVE         SOAK     WAITING  TOLD  SUCCEEDED  FAILED
