@@ -103,6 +103,9 @@ pub(crate) enum Command {
     Keys(keys::Keys),
     /// Write the configuration file that a new device starts with.
     Config(command::config::Config),
+    /// The key by which tunnels know the server.
+    #[command(subcommand)]
+    Hub(command::hub::Hub),
     /// Print completions for a shell.
     Completions {
         /// Which shell.

@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod device;
 pub(crate) mod env;
 pub(crate) mod fleet;
+pub(crate) mod hub;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod release;

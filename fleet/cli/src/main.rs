@@ -73,6 +73,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Logs(logs) => command::logs::run(logs, &place, output).await,
         Command::Keys(keys) => keys::run(keys, &place, output).await,
         Command::Config(config) => command::config::run(config, &place, output).await,
+        Command::Hub(hub) => command::hub::run(hub, &place, output).await,
         Command::Completions { shell } => {
             command::completions::run(shell);
             Ok(())

@@ -600,6 +600,8 @@ fn completions_and_help_name_every_command_and_the_readme_the_exit_codes() {
         "keys",
         "config",
         "completions",
+        "hub",
+        "rig",
         "serve",
     ] {
         assert!(help.contains(command), "{command}");

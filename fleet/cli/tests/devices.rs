@@ -358,3 +358,22 @@ fn hex(text: &str) -> [u8; 32] {
     let digest: Digest = text.parse().unwrap();
     digest.0
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hubs_key_is_replaced_and_the_former_one_retired() {
+    let desk = Desk::with_fleet();
+    let first = desk.json(&["hub", "show"]);
+    assert_eq!(first["former"], Value::Null);
+    let _gadget = Gadget::register(&desk, &SecretKey::generate()).await;
+    let second = desk.json(&["hub", "rotate", "--over", "1h"]);
+    assert_eq!(second["former"], first["key"]);
+    assert_ne!(second["key"], first["key"]);
+    assert_eq!(second["behind"], 1);
+    let said = desk.ok(&["hub", "show"]);
+    assert!(said.contains("behind  1 devices"), "{said}");
+    let third = desk.json(&["hub", "retire"]);
+    assert_eq!(
+        (&third["key"], &third["former"]),
+        (&second["key"], &Value::Null)
+    );
+}

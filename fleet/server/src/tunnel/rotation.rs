@@ -79,8 +79,11 @@ impl Tunnel {
 
 impl App {
     fn hub(&self) -> Answer<&Tunnel> {
-        self.tunnel()
-            .ok_or_else(|| Failure::unavailable("this server has no tunnel hub"))
+        self.tunnel().ok_or_else(|| {
+            Failure::conflict(
+                "this server has no tunnel hub; tunnel.listen in its configuration gives it one",
+            )
+        })
     }
 
     /// The hub's keys, and how many devices have not used the newest one yet.
