@@ -678,7 +678,8 @@ impl Model for Check {
     }
 }
 
-fn check(name: &str, plan: Plan, faults: usize) {
+/// Tries everything with so many faults, which must come to more states than `least`: fewer are no search.
+fn check(name: &str, plan: Plan, faults: usize, least: usize) {
     let checker = Check { plan, faults }
         .checker()
         .threads(2)
@@ -693,7 +694,7 @@ fn check(name: &str, plan: Plan, faults: usize) {
         checker.unique_state_count()
     );
     assert!(
-        checker.unique_state_count() > 900,
+        checker.unique_state_count() > least,
         "{}",
         checker.unique_state_count()
     );
@@ -715,23 +716,28 @@ fn commanded(kind: KeyKind) -> Plan {
 
 #[test]
 fn registration_survives_every_loss_repetition_and_cut() {
-    check("registration", Plan::default(), 4);
+    check("registration", Plan::default(), 4, 1_000);
 }
 
 #[test]
 fn rotation_of_the_api_key_survives_every_loss_repetition_and_cut() {
-    check("rotation of the API key", asked(KeyKind::Api), 3);
+    check("rotation of the API key", asked(KeyKind::Api), 3, 1_000);
 }
 
 #[test]
 fn rotation_of_the_tunnel_key_survives_every_loss_repetition_and_cut() {
-    check("rotation of the tunnel key", asked(KeyKind::WireGuard), 3);
+    check(
+        "rotation of the tunnel key",
+        asked(KeyKind::WireGuard),
+        3,
+        1_000,
+    );
 }
 
 #[test]
 fn an_order_to_rotate_is_carried_out_whatever_is_lost_repeated_or_cut() {
     for kind in [KeyKind::Api, KeyKind::WireGuard] {
-        check("an order of the fleet", commanded(kind), 2);
+        check("an order of the fleet", commanded(kind), 2, 900);
     }
 }
 
@@ -741,7 +747,7 @@ fn a_new_tunnel_survives_every_loss_repetition_and_cut() {
         tunnel: true,
         ..Plan::default()
     };
-    check("a new tunnel", tunnel, 3);
+    check("a new tunnel", tunnel, 3, 1_000);
 }
 
 #[test]
@@ -751,7 +757,7 @@ fn a_new_tunnel_and_a_new_key_at_once_survive_every_loss_repetition_and_cut() {
             tunnel: true,
             ..commanded(kind)
         };
-        check("a new tunnel and a new key", both, 2);
+        check("a new tunnel and a new key", both, 2, 900);
     }
 }
 
