@@ -23,9 +23,3 @@ CREATE TABLE build_lines (
     PRIMARY KEY (fleet, build, number),
     FOREIGN KEY (fleet, build) REFERENCES builds (fleet, number) ON DELETE CASCADE
 );
-
-CREATE TABLE agreed (
-    name TEXT PRIMARY KEY,
-    value TEXT NOT NULL
-);
-INSERT INTO agreed (name, value) VALUES ('directing-term', '0');
