@@ -35,17 +35,21 @@ impl Identity {
     }
 
     /// Takes the tunnel that the fleet tells of; whether it is one to be tried.
-    pub(crate) fn offer_tunnel(&mut self, cx: &mut Context, tunnel: Tunnel) -> bool {
-        let offered = (self.tunnel.as_ref() != Some(&tunnel)).then_some(tunnel);
-        if offered == self.tunnel_pending {
+    pub(crate) fn offer_tunnel(&mut self, cx: &mut Context, tunnel: &Tunnel) -> bool {
+        let is_in_use = self.tunnel.as_ref() == Some(tunnel);
+        let is_known = match &self.tunnel_pending {
+            Some(pending) => pending == tunnel,
+            None => is_in_use,
+        };
+        if is_known {
             return false;
         }
-        self.tunnel_pending = offered;
+        self.tunnel_pending = (!is_in_use).then(|| tunnel.clone());
         cx.changed(Record::Identity);
-        if self.tunnel_pending.is_some() {
+        if !is_in_use {
             cx.note(Note::TunnelOffered);
         }
-        self.tunnel_pending.is_some()
+        !is_in_use
     }
 
     /// Which key should be rotated now: ordered, or older than `period_s` seconds.

@@ -174,7 +174,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             Down::Root(root) => self.root(root.document),
             Down::KeyAccepted(accepted) => self.key_accepted(accepted),
             Down::Command(command) => self.command(command),
-            Down::Tunnel(tunnel) => self.tunnel_offered(tunnel),
+            Down::Tunnel(tunnel) => self.tunnel_offered(&tunnel),
         }
     }
 
@@ -235,7 +235,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         }
     }
 
-    fn tunnel_offered(&mut self, tunnel: Tunnel) {
+    fn tunnel_offered(&mut self, tunnel: &Tunnel) {
         let Some(identity) = &mut self.identity else {
             return;
         };
