@@ -3,12 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use lightship_core::id::Digest;
 use lightship_fleet::{Config, Handle, Server};
 use tokio::net::UdpSocket;
 
 use super::stage::{Stage, failed};
-use super::typed::Desk;
 use super::watch::Player;
 use super::wires::{self, Meter};
 use crate::failure::{Code, Failure};
@@ -19,7 +17,6 @@ pub(super) struct Shore {
     /// Where devices are told that the hub is: the microcontroller's wire.
     pub(super) announced_hub: SocketAddr,
     pub(super) hub: SocketAddr,
-    pub(super) fingerprint: Digest,
     wire: tokio::task::JoinHandle<()>,
     meter: Meter,
 }
@@ -43,7 +40,6 @@ impl Shore {
         let meter = Meter::default();
         let wire = tokio::spawn(wires::datagrams(Arc::new(entrance), hub, meter.clone()));
         Ok(Self {
-            fingerprint: Digest::of(server.authority_pem().as_bytes()),
             server,
             announced_hub,
             hub,
@@ -55,16 +51,6 @@ impl Shore {
     /// The microcontroller, whose wire this is.
     pub(super) fn player(&self, name: &'static str) -> Player {
         Player::new(name, self.meter.clone())
-    }
-
-    /// Logs in, and founds a fleet with keys of its own.
-    pub(super) async fn found_fleet(&self, desk: &Desk) -> Result<(), Failure> {
-        let (url, fingerprint) = (self.server.url(), self.fingerprint.to_string());
-        desk.type_in(&["login", &url, "--fingerprint", &fingerprint])
-            .await?;
-        desk.type_in(&["fleet", "create", super::FLEET]).await?;
-        desk.type_in(&["keys", "init", "--no-passphrase"]).await?;
-        Ok(())
     }
 }
 

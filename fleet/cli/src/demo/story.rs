@@ -67,7 +67,7 @@ impl<'s> Story<'s> {
             .left_out
             .iter()
             .for_each(|what| desk.say(&format!("  left out: {what}")));
-        shore.found_fleet(&desk).await?;
+        desk.found_fleet(&shore.server).await?;
         let watch = Watch::new(desk.client()?, quiet);
         Ok(Self {
             stage,

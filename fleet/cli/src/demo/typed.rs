@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use lightship_core::id::Digest;
+use lightship_fleet::Handle;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -52,6 +54,16 @@ impl Desk {
 }
 
 impl Desk {
+    /// Logs in, and founds a fleet with keys of its own.
+    pub(crate) async fn found_fleet(&self, server: &Handle) -> Result<(), Failure> {
+        let fingerprint = Digest::of(server.authority_pem().as_bytes()).to_string();
+        self.type_in(&["login", &server.url(), "--fingerprint", &fingerprint])
+            .await?;
+        self.type_in(&["fleet", "create", super::FLEET]).await?;
+        self.type_in(&["keys", "init", "--no-passphrase"]).await?;
+        Ok(())
+    }
+
     /// A command that is not typed yet; it ends with whoever waits for it.
     fn command<W: AsRef<OsStr>>(&self, words: &[W]) -> Result<Command, Failure> {
         let program = std::env::current_exe().map_err(|error| failed("this program", &error))?;

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tokio::process::{Child, Command};
 
 use super::file::{Filling, Format, Power, Rig};
-use crate::demo::{Desk, FLEET, Stage, last_lines};
+use crate::demo::{Desk, Stage, last_lines};
 use crate::failure::{Code, Failure};
 
 /// What the device is called.
@@ -40,10 +40,7 @@ impl Device {
         desk.type_in(&words).await?;
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(Code::Failed, format!("this program: {error}")))?;
-        let key = desk
-            .config
-            .join("keys")
-            .join(format!("{FLEET}-release.key"));
+        let key = desk.config.join("keys").join(format!("{RELEASE_KEY}.key"));
         let device = Self {
             power: rig.power.clone(),
             filling: Filling::default()
@@ -55,36 +52,21 @@ impl Device {
             folder,
             process: None,
         };
-        let out = device.out(FIRST);
         device.order(&rig.make, FIRST).await?;
-        let filling = device.filling.with("out", out);
-        command(&filling.fill(&rig.install)).await?;
+        device.order(&rig.install, FIRST).await?;
         Ok(device)
-    }
-
-    /// Where what is made for a version lies.
-    pub(super) fn out(&self, version: &str) -> String {
-        self.folder
-            .join(format!("made-{version}"))
-            .display()
-            .to_string()
     }
 
     /// Runs a command of the rig for a version.
     pub(super) async fn order(&self, words: &[String], version: &str) -> Result<(), Failure> {
-        let filling = self
-            .filling
-            .with("version", version)
-            .with("out", self.out(version));
-        command(&filling.fill(words)).await
+        command(&self.words_for(words, version)).await
     }
 
-    /// The words that `lightship push` is told for a version.
-    pub(super) fn push_words(&self, words: &[String], version: &str) -> Vec<String> {
-        self.filling
-            .with("version", version)
-            .with("out", self.out(version))
-            .fill(words)
+    /// Words of the rig for a version, filled in.
+    pub(super) fn words_for(&self, words: &[String], version: &str) -> Vec<String> {
+        let out = self.folder.join(format!("made-{version}"));
+        let filling = self.filling.with("version", version);
+        filling.with("out", out.display().to_string()).fill(words)
     }
 
     /// The power comes.

@@ -193,7 +193,7 @@ impl<'r> Bench<'r> {
         let mut words: Vec<String> = ["push", "--release", &version, "--yes", "--key", RELEASE_KEY]
             .map(str::to_owned)
             .into();
-        words.extend(self.device.push_words(&self.rig.push, &version));
+        words.extend(self.device.words_for(&self.rig.push, &version));
         let release = self.shore.desk.type_in(&words).await?;
         let number = release["number"].as_u64();
         let number =

@@ -2,11 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use lightship_core::id::Digest;
 use lightship_fleet::{Config, Handle, Server};
 
 use super::file::Rig;
-use crate::demo::{Desk, FLEET, Stage, random_password};
+use crate::demo::{Desk, Stage, random_password};
 use crate::failure::{Code, Failure};
 
 /// A running server with a fleet.
@@ -41,11 +40,7 @@ impl Shore {
             quiet: true,
             stage: stage.path("").display().to_string(),
         };
-        let (url, fingerprint) = (server.url(), Digest::of(server.authority_pem().as_bytes()));
-        desk.type_in(&["login", &url, "--fingerprint", &fingerprint.to_string()])
-            .await?;
-        desk.type_in(&["fleet", "create", FLEET]).await?;
-        desk.type_in(&["keys", "init", "--no-passphrase"]).await?;
+        desk.found_fleet(&server).await?;
         Ok(Self {
             _server: server,
             desk,
