@@ -13,11 +13,15 @@ use crate::{elf, packages, process, setup, workspace};
 const HELP: &str = "\
 Builds static programs and Debian packages into target/dist/.
 
-Usage: cargo xtask dist [architecture [package]]
+Usage: cargo xtask dist [options] [architecture [package]]
 
 Architectures are amd64, arm64 and armhf; without one all are built.
 Packages are lightshipd, lightship and lightship-server; without one all are built.
-The same sources give the same packages.";
+The same sources give the same packages.
+
+  --from FOLDER      pack the programs of this folder, as they are, and build nothing
+  --into FOLDER      write there instead of target/dist/
+  --version VERSION  of the packages; the workspace's without it";
 
 /// An architecture and how it is built.
 struct Architecture {
@@ -107,47 +111,96 @@ const PRODUCTS: &[Product] = &[
     },
 ];
 
+/// What is asked for.
+#[derive(Default)]
+struct Order {
+    /// `None`: all.
+    architecture: Option<String>,
+    /// `None`: all.
+    package: Option<String>,
+    /// Where the programs are, if they are not to be built.
+    from: Option<PathBuf>,
+    /// `None`: `dist` in the target folder.
+    into: Option<PathBuf>,
+    /// `None`: that of the workspace.
+    version: Option<String>,
+}
+
+impl Order {
+    fn of(words: &[String]) -> Result<Self> {
+        let mut order = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || {
+                let value = words.next().cloned();
+                value.with_context(|| format!("`{word}` needs a value\n\n{HELP}"))
+            };
+            match word.as_str() {
+                "--from" => order.from = Some(value()?.into()),
+                "--into" => order.into = Some(value()?.into()),
+                "--version" => order.version = Some(value()?),
+                _ if word.starts_with('-') => bail!("there is no option `{word}`\n\n{HELP}"),
+                _ if order.architecture.is_none() => order.architecture = Some(word.clone()),
+                _ if order.package.is_none() => order.package = Some(word.clone()),
+                _ => bail!("name one architecture and one package at most\n\n{HELP}"),
+            }
+        }
+        order.check()?;
+        Ok(order)
+    }
+
+    fn check(&self) -> Result<()> {
+        let has = |mut names: Vec<&str>, name: &Option<String>, what| {
+            names.retain(|known| name.as_deref().is_none_or(|name| *known == name));
+            ensure!(!names.is_empty(), "there is no such {what}\n\n{HELP}");
+            Ok(())
+        };
+        let architectures = ARCHITECTURES.iter().map(|one| one.name).collect();
+        has(architectures, &self.architecture, "architecture")?;
+        let packages = PRODUCTS.iter().map(|one| one.package).collect();
+        has(packages, &self.package, "package")
+    }
+
+    fn architectures(&self) -> Vec<&'static Architecture> {
+        let chosen = self.architecture.as_deref();
+        let all = ARCHITECTURES.iter();
+        all.filter(|one| chosen.is_none_or(|name| one.name == name))
+            .collect()
+    }
+
+    fn products(&self) -> impl Iterator<Item = &'static Product> {
+        let chosen = self.package.clone();
+        let all = PRODUCTS.iter();
+        all.filter(move |one| chosen.as_deref().is_none_or(|name| one.package == name))
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
-    let (words, package) = match words {
-        [architecture, package] => (std::slice::from_ref(architecture), Some(package)),
-        _ => (words, None),
-    };
-    let chosen: Vec<_> = match words {
-        [] => ARCHITECTURES.iter().collect(),
-        [word] if word == "--help" || word == "-h" => {
-            println!("{HELP}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        [name] => ARCHITECTURES
-            .iter()
-            .filter(|known| known.name == name)
-            .collect(),
-        _ => bail!("name one architecture and one package at most\n\n{HELP}"),
-    };
-    let wanted = |product: &&Product| package.is_none_or(|name| product.package == name);
-    ensure!(
-        PRODUCTS.iter().any(|product| wanted(&product)),
-        "there is no such package\n\n{HELP}"
-    );
-    ensure!(
-        !chosen.is_empty(),
-        "there is no such architecture\n\n{HELP}"
-    );
+    if let [word] = words
+        && (word == "--help" || word == "-h")
+    {
+        println!("{HELP}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let order = Order::of(words)?;
     let root = &workspace::root();
     let metadata = workspace::metadata(root)?;
     let mut report = Report::new();
-    report.step("set-up", |step| {
-        let targets: Vec<_> = chosen.iter().map(|one| one.target).collect();
-        setup::targets(step, root, &targets)?;
-        setup::packages(step, packages::FOR_DIST)
-    });
-    for architecture in chosen {
+    if order.from.is_none() {
+        report.step("set-up", |step| {
+            let architectures = order.architectures();
+            let targets: Vec<_> = architectures.iter().map(|one| one.target).collect();
+            setup::targets(step, root, &targets)?;
+            setup::packages(step, packages::FOR_DIST)
+        });
+    }
+    for architecture in order.architectures() {
         report.step(architecture.name, |step| {
-            for product in PRODUCTS.iter().filter(wanted) {
+            for product in order.products() {
                 step.check(
                     product.package,
-                    ship(root, &metadata, architecture, product),
+                    ship(root, &metadata, &order, architecture, product),
                 );
             }
             Ok(())
@@ -157,14 +210,20 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
 }
 
 /// Builds a package and what is in it.
-fn ship(root: &Path, metadata: &Metadata, on: &Architecture, product: &Product) -> Result<()> {
-    let version = metadata
-        .packages
-        .first()
-        .context("the workspace is empty")?
-        .version
-        .to_string();
-    let folder = metadata.target_directory.join("dist").into_std_path_buf();
+fn ship(
+    root: &Path,
+    metadata: &Metadata,
+    order: &Order,
+    on: &Architecture,
+    product: &Product,
+) -> Result<()> {
+    let of_workspace = metadata.packages.first();
+    let of_workspace = of_workspace.context("the workspace is empty")?;
+    let version = order.version.clone();
+    let version = version.unwrap_or_else(|| of_workspace.version.to_string());
+    let folder = order.into.clone();
+    let folder =
+        folder.unwrap_or_else(|| metadata.target_directory.join("dist").into_std_path_buf());
     std::fs::create_dir_all(&folder)?;
     let write = |name: &str, bytes: &[u8]| -> Result<()> {
         let path = folder.join(name);
@@ -174,10 +233,16 @@ fn ship(root: &Path, metadata: &Metadata, on: &Architecture, product: &Product) 
     };
     let mut files = Vec::new();
     if let Some(program) = product.program {
-        let built = build(root, metadata, on, program)?;
-        let bytes = std::fs::read(&built)?;
-        ensure!(elf::is_static(&bytes)?, "{} is not static", built.display());
-        write(&format!("{}-{version}-{}", program.name, on.name), &bytes)?;
+        let bytes = if let Some(from) = &order.from {
+            let path = from.join(program.name);
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?
+        } else {
+            let built = build(root, metadata, on, program)?;
+            let bytes = std::fs::read(&built)?;
+            ensure!(elf::is_static(&bytes)?, "{} is not static", built.display());
+            write(&format!("{}-{version}-{}", program.name, on.name), &bytes)?;
+            bytes
+        };
         files.push(File {
             path: format!("usr/bin/{}", program.name),
             mode: 0o755,
@@ -311,5 +376,7 @@ mod tests {
     fn an_unknown_architecture_is_an_error() {
         assert!(run(&["pdp11".to_owned()]).is_err());
         assert!(run(&["armhf".to_owned(), "lightshop".to_owned()]).is_err());
+        assert!(run(&["--into".to_owned()]).is_err());
+        assert!(run(&["--out".to_owned(), "here".to_owned()]).is_err());
     }
 }

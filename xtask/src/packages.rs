@@ -50,6 +50,10 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         "the kernel's WireGuard, inside that machine",
     ),
     package("cpio", "that machine's file system"),
+    package(
+        "systemd-container",
+        "a machine that boots systemd, on which our packages are installed",
+    ),
     package("wireguard-go", "a WireGuard peer that others wrote"),
     package("wireguard-tools", "`wg`, to look at tunnels from outside"),
 ];

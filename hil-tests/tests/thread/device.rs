@@ -36,21 +36,29 @@ impl Device {
     pub(crate) async fn new(program: PathBuf, shore: &Shore, lines: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
-        let text = format!(
-            "device_type = \"board\"\nproduct = \"harbour\"\nserver = \"{}\"\nauthority = \"\"\"\n{}\"\"\"\nroot = \"{}\"\nprovisioning_key = \"{}\"\ndata = \"{}\"\nrun = \"{}\"\n{lines}\n",
-            shore.url(),
-            shore.authority(),
-            STANDARD.encode(shore.root_document()),
-            shore.provisioning_key().await,
+        let lines = format!(
+            "data = \"{}\"\nrun = \"{}\"\n{lines}",
             at.join("data").display(),
             at.join("run").display(),
         );
+        let text = Self::settings(shore, &lines).await;
         fs::write(at.join("device.toml"), text).unwrap();
         Self {
             program,
             folder,
             child: None,
         }
+    }
+
+    /// What a device of this fleet has in its configuration, and these lines.
+    pub(crate) async fn settings(shore: &Shore, lines: &str) -> String {
+        format!(
+            "device_type = \"board\"\nproduct = \"harbour\"\nserver = \"{}\"\nauthority = \"\"\"\n{}\"\"\"\nroot = \"{}\"\nprovisioning_key = \"{}\"\n{lines}\n",
+            shore.url(),
+            shore.authority(),
+            STANDARD.encode(shore.root_document()),
+            shore.provisioning_key().await,
+        )
     }
 
     /// Whether the store holds this document.
@@ -183,7 +191,7 @@ pub(crate) fn command_line(pid: u32) -> String {
 }
 
 /// All descendants.
-fn children(of: u32) -> Vec<u32> {
+pub(crate) fn children(of: u32) -> Vec<u32> {
     let mut found: Vec<u32> = processes().filter(|pid| parent(*pid) == Some(of)).collect();
     for child in found.clone() {
         found.extend(children(child));
@@ -191,7 +199,7 @@ fn children(of: u32) -> Vec<u32> {
     found
 }
 
-fn parent(pid: u32) -> Option<u32> {
+pub(crate) fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()

@@ -9,6 +9,7 @@ mod docker;
 mod kills;
 mod local;
 mod mounts;
+mod packaged;
 mod registry;
 mod relay;
 mod shore;
