@@ -6,6 +6,7 @@
 
 mod keys;
 mod rotation;
+mod serve;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,21 +15,15 @@ use std::time::Duration;
 
 use lightship_core::id::{Endpoint, PresharedKey as DevicePreshared, PublicKey as DeviceKey};
 use lightship_core::wire;
-use lightship_wireguard::hub::{Backend, Hub, HubConfig, HubError, Note, Peer};
+use lightship_wireguard::hub::{Backend, Hub, HubConfig, HubError, Peer};
 use lightship_wireguard::{Buffers, PresharedKey, PublicKey, SecretKey, Stream, enrolment};
-use tokio::io::copy_bidirectional;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use self::keys::{HubKey, Kept};
+pub(crate) use self::serve::serve;
 use crate::config::{Tunnel as Config, TunnelBackend};
-use crate::db::{self, places::Placed};
+use crate::db::places::Placed;
 use crate::http::failure::{Answer, Failure};
-use crate::http::listener::{Connection, Incoming};
-use crate::http::peer::Peer as From;
 use crate::secret::Secrets;
-use crate::{App, http};
 
 /// The fleet's address inside every tunnel.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
@@ -42,8 +37,6 @@ const MQTT_PORT: u16 = 1883;
 const HTTP_PORT: u16 = 80;
 /// How long a device may take to answer a connection.
 const DIAL: Duration = Duration::from_secs(20);
-/// Connections that wait to be served.
-const WAITING: usize = 64;
 
 /// Why the hub does not start.
 #[derive(Debug, thiserror::Error)]
@@ -332,142 +325,6 @@ fn endpoints(
     let (host, _) = first.rsplit_once(':').ok_or(TunnelError::Endpoint)?;
     let second = second.map_or(first.clone(), |port| format!("{host}:{port}"));
     Ok([endpoint(&first)?, endpoint(&second)?])
-}
-
-/// Takes up what is stored, and serves devices inside their tunnels from now on.
-pub(crate) async fn serve(
-    app: &App,
-    mqtt: SocketAddr,
-) -> Result<Vec<JoinHandle<()>>, crate::StartError> {
-    let Some(tunnel) = app.tunnel() else {
-        return Ok(Vec::new());
-    };
-    for device in db::places::placed(&app.db).await? {
-        tunnel.admit(&device);
-        if let Some(known) = app.roster.find(&device.uuid) {
-            known.owe(tunnel.owed(&device));
-        }
-    }
-    for key in db::provisioning_keys::valid(&app.db, crate::clock::now_ms()).await? {
-        app.open_enrolment(&key);
-    }
-    let hub = |source: HubError| crate::StartError::Tunnel(source.into());
-    let mut broker = tunnel.hub.listen(MQTT_PORT, Buffers::SMALL).map_err(hub)?;
-    let mut devices = tunnel
-        .hub
-        .listen(HTTP_PORT, Buffers::default())
-        .map_err(hub)?;
-    let (to_devices, served) = mpsc::channel(WAITING);
-    let at = SocketAddr::from((GATEWAY, HTTP_PORT));
-    let mut tasks = vec![
-        tokio::spawn(listen(
-            app.clone(),
-            Incoming::inside(served, at),
-            http::inside(app.clone()),
-        )),
-        tokio::spawn(async move {
-            while let Some((stream, from)) = devices.accept().await {
-                if to_devices
-                    .send((Connection::inside(stream), SocketAddr::from((from, 0))))
-                    .await
-                    .is_err()
-                {
-                    return;
-                }
-            }
-        }),
-        tokio::spawn(async move {
-            while let Some((stream, _)) = broker.accept().await {
-                tokio::spawn(join(stream, mqtt));
-            }
-        }),
-        tokio::spawn(heed(app.clone(), tunnel.hub.notes())),
-    ];
-    if tunnel.enrolment.is_some() {
-        let mut guests = tunnel
-            .hub
-            .listen_for_guests(HTTP_PORT, Buffers::SMALL)
-            .map_err(hub)?;
-        let (to_guests, served) = mpsc::channel(WAITING);
-        tasks.push(tokio::spawn(listen(
-            app.clone(),
-            Incoming::inside(served, at),
-            http::for_guests(app.clone()),
-        )));
-        tasks.push(tokio::spawn(async move {
-            while let Some((stream, _)) = guests.accept().await {
-                if to_guests
-                    .send((Connection::inside(stream), SocketAddr::from((GUEST, 0))))
-                    .await
-                    .is_err()
-                {
-                    return;
-                }
-            }
-        }));
-    }
-    Ok(tasks)
-}
-
-impl App {
-    /// Lets microcontrollers enrol that hold the provisioning key with this identifier.
-    pub(crate) fn open_enrolment(&self, id: &str) -> Option<lightship_api::Enrolment> {
-        let tunnel = self.tunnel()?;
-        let provisioning_key = hex::decode(self.secrets.provisioning_key(id)).ok()?;
-        let hub = tunnel.open(self.secrets.hub_key(id), &provisioning_key)?;
-        Some(lightship_api::Enrolment {
-            endpoint: tunnel
-                .enrolment_endpoint
-                .clone()
-                .unwrap_or(tunnel.enrolment?.to_string()),
-            hub: hex::encode(hub.0),
-        })
-    }
-
-    /// Lets nobody enrol any more with the provisioning key with this identifier.
-    pub(crate) fn close_enrolment(&self, id: &str) {
-        if let Some(tunnel) = self.tunnel() {
-            tunnel.close(self.secrets.hub_key(id));
-        }
-    }
-}
-
-async fn listen(app: App, incoming: Incoming, router: axum::Router) {
-    let service = router.into_make_service_with_connect_info::<From>();
-    let stop = app.stop.clone().cancelled_owned();
-    // The only error is one of accepting, and there is none of that.
-    let _ = axum::serve(incoming, service)
-        .with_graceful_shutdown(stop)
-        .await;
-}
-
-async fn join(mut stream: Stream, broker: SocketAddr) {
-    if let Ok(mut local) = TcpStream::connect(broker).await {
-        // Either end may hang up whenever it likes.
-        let _ = copy_bidirectional(&mut stream, &mut local).await;
-    }
-}
-
-/// Stores which keys were used, and thereby retired.
-async fn heed(app: App, mut notes: tokio::sync::broadcast::Receiver<Note>) {
-    use tokio::sync::broadcast::error::RecvError;
-    loop {
-        let note = tokio::select! {
-            () = app.stop.cancelled() => return,
-            note = notes.recv() => note,
-        };
-        let note = match note {
-            Ok(note) => note,
-            Err(RecvError::Lagged(_)) => continue,
-            Err(RecvError::Closed) => return,
-        };
-        if let Err(failure) = app.used(note).await {
-            tracing::error!(
-                cause = failure.text(),
-                "a key that was replaced is accepted again after a restart"
-            );
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod accepted;
 mod acceptor;
 mod anonymous;
 mod counters;
+mod echo;
 mod enrolment;
 mod exchange;
 mod guard;
@@ -41,6 +42,7 @@ use self::system::System;
 pub use self::terms::{Backend, HubConfig, HubError, Peer, PeerStats};
 use crate::Stream;
 use crate::keys::{PresharedKey, PublicKey, SecretKey};
+use crate::limits::ECHO_PORT;
 use crate::stack::{Buffers, is_host};
 
 /// Which of the hub's UDP ports.
@@ -69,6 +71,7 @@ pub struct Hub {
 /// Each of the hub's tasks has the other end of one of these.
 struct Alive {
     _shared: mpsc::Sender<()>,
+    _echo: mpsc::Sender<()>,
     #[cfg(feature = "linux")]
     _system: Option<mpsc::Sender<()>>,
 }
@@ -124,16 +127,26 @@ impl Hub {
         shared.exchange().locals.add(first, Purpose::Fleet);
         let (alive, gone) = mpsc::channel(1);
         tokio::spawn(Arc::clone(&shared).run(gone));
-        Ok(Self {
+        let (echo, echo_gone) = mpsc::channel(1);
+        let hub = Self {
             shared,
             #[cfg(feature = "linux")]
             system: None,
             _alive: Arc::new(Alive {
                 _shared: alive,
+                _echo: echo,
                 #[cfg(feature = "linux")]
                 _system: None,
             }),
-        })
+        };
+        hub.answer_after_silences(echo_gone)?;
+        Ok(hub)
+    }
+
+    fn answer_after_silences(&self, gone: mpsc::Receiver<()>) -> Result<(), HubError> {
+        let listener = self.listen(ECHO_PORT, Buffers::SMALL)?;
+        tokio::spawn(echo::serve(listener, gone));
+        Ok(())
     }
 
     #[cfg(feature = "linux")]
@@ -149,14 +162,18 @@ impl Hub {
         tokio::spawn(Arc::clone(&shared).run(gone));
         let (system_alive, gone) = mpsc::channel(1);
         tokio::spawn(Arc::clone(&system).run(gone));
-        Ok(Self {
+        let (echo, echo_gone) = mpsc::channel(1);
+        let hub = Self {
             shared,
             system: Some((system, backend)),
             _alive: Arc::new(Alive {
                 _shared: alive,
+                _echo: echo,
                 _system: Some(system_alive),
             }),
-        })
+        };
+        hub.answer_after_silences(echo_gone)?;
+        Ok(hub)
     }
 
     #[cfg(not(feature = "linux"))]
@@ -285,7 +302,7 @@ impl Hub {
         }
     }
 
-    /// Accepts connections of devices to a port of the hub. The buffers are those of a stack in this process; the operating system chooses its own.
+    /// Accepts connections of devices to a port of the hub; [`ECHO_PORT`](crate::limits::ECHO_PORT) is the hub's own. The buffers are those of a stack in this process; the operating system chooses its own.
     pub fn listen(&self, port: u16, buffers: Buffers) -> Result<Listener, HubError> {
         fleet!(self, system => system.listen(port).map(Listener), shared => {
             shared.listen(port, buffers).map(Listener)
@@ -325,13 +342,17 @@ impl Hub {
         fleet!(self, system => system.all_stats(), shared => shared.all_stats())
     }
 
-    /// What was dropped, and why. An interface drops what is no message of its own without counting it.
+    /// What was dropped, and why. The kernel counts what came out of a tunnel and is not its peer's; what never gets so far it drops without a count, and wireguard-go counts nothing.
     pub fn counters(&self) -> Counters {
         let counters = self.shared.exchange().counters;
         #[cfg(feature = "linux")]
         if let Some((system, _)) = &self.system {
+            let dropped = system.dropped();
             return Counters {
-                spoofed: counters.spoofed + system.spoofed(),
+                spoofed: counters.spoofed + dropped.spoofed,
+                malformed: counters.malformed + dropped.malformed,
+                refused: counters.refused + dropped.other,
+                unsent: counters.unsent + dropped.unsent,
                 ..counters
             };
         }

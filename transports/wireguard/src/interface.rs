@@ -5,7 +5,7 @@ pub(crate) mod control;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -48,6 +48,66 @@ pub(crate) fn delete(interface: &str) -> io::Result<()> {
     let mut link = LinkMessage::default();
     link.header.index = index(interface)?;
     order(RouteNetlinkMessage::DelLink(link), 0)
+}
+
+/// What an interface has dropped, as the kernel counts it.
+///
+/// WireGuard's counts what came out of a tunnel and was no packet of that peer; it drops what never got so far, the malformed, the forged and the replayed, without a count of any kind (`drivers/net/wireguard/receive.c`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Dropped {
+    /// Not from the peer's own address, or no IP.
+    pub(crate) spoofed: u64,
+    /// Shorter than they say.
+    pub(crate) malformed: u64,
+    /// For any other reason, among them want of memory.
+    pub(crate) other: u64,
+    /// Not sent: no peer, no address of the peer, no room.
+    pub(crate) unsent: u64,
+}
+
+impl Dropped {
+    /// Of what came in.
+    pub(crate) fn received(&self) -> u64 {
+        self.spoofed + self.malformed + self.other
+    }
+}
+
+impl std::ops::AddAssign for Dropped {
+    fn add_assign(&mut self, more: Self) {
+        self.spoofed += more.spoofed;
+        self.malformed += more.malformed;
+        self.other += more.other;
+        self.unsent += more.unsent;
+    }
+}
+
+/// What the interface has dropped since it was made.
+pub(crate) fn dropped(interface: &str) -> io::Result<Dropped> {
+    let mut link = LinkMessage::default();
+    link.header.index = index(interface)?;
+    let asked = RouteNetlinkMessage::GetLink(link);
+    let told = netlink_request_rtnl(asked, Some(NLM_F_REQUEST | NLM_F_ACK))?;
+    let attributes = told
+        .into_iter()
+        .filter_map(|message| match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                Some(link.attributes)
+            }
+            _ => None,
+        });
+    let counted = attributes.flatten().find_map(|attribute| match attribute {
+        LinkAttribute::Stats64(counted) => Some(counted),
+        _ => None,
+    });
+    let counted = counted.ok_or(io::ErrorKind::Unsupported)?;
+    let (spoofed, malformed) = (counted.rx_frame_errors, counted.rx_length_errors);
+    Ok(Dropped {
+        spoofed,
+        malformed,
+        // The errors include those that have a count of their own.
+        other: (counted.rx_errors + counted.rx_dropped).saturating_sub(spoofed + malformed),
+        unsent: counted.tx_errors + counted.tx_dropped,
+    })
 }
 
 /// The number of the interface with this name.

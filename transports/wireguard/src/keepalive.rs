@@ -83,6 +83,11 @@ impl Learner {
 
     /// A probe to send now, if there is something to learn. Nothing else may be sent until it is over.
     pub(crate) fn start(&mut self, now: Ticks, nonce: u32) -> Option<Probe> {
+        self.start_at(now, now, nonce)
+    }
+
+    /// The same with a silence that begins later, when what asks for it is over.
+    pub(crate) fn start_at(&mut self, now: Ticks, silent_from: Ticks, nonce: u32) -> Option<Probe> {
         if now < self.not_before || self.running.is_some() {
             return None;
         }
@@ -90,8 +95,14 @@ impl Learner {
             after_s: self.candidate()?,
             nonce,
         };
-        self.running = Some((probe, now));
+        self.running = Some((probe, silent_from));
         Some(probe)
+    }
+
+    /// A silence of that length does not come about, so nothing longer is tried.
+    #[cfg(feature = "linux")]
+    pub(crate) fn unknowable(&mut self, silence_s: u16) {
+        self.fails_s = Some(silence_s);
     }
 
     /// A probe is under way, so the silence must be kept.

@@ -33,5 +33,8 @@ pub const SOCKET_BUFFER: usize = 4 << 20;
 /// Seconds of the longest silence that a device may ask the hub to break; no NAT worth learning about needs more.
 pub const LONGEST_PROBE_S: u16 = 600;
 
+/// TCP port of the hub, inside every tunnel, that answers after a silence: the one that IANA gives to echoes. A board asks it how long the NAT in front of it remembers.
+pub const ECHO_PORT: u16 = 7;
+
 /// Keys of a hub whose tunnels are interfaces: its own, the one that replaces it, and room for one that nobody retired.
 pub const HUB_INTERFACES: usize = 3;

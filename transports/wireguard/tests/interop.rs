@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[path = "interop/false_hub.rs"]
+mod false_hub;
 #[path = "interop/machine.rs"]
 mod machine;
 #[allow(dead_code, reason = "each test uses its part of it")]
@@ -11,6 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use lightship_wireguard::hub::{Hub, HubConfig, Peer};
+use lightship_wireguard::limits::ECHO_PORT;
 use lightship_wireguard::link::LinkNote;
 use lightship_wireguard::tunnel::{Backend, KeepAlive, KeySet, Tunnel, TunnelConfig};
 use lightship_wireguard::{Buffers, PresharedKey, PublicKey, SecretKey};
@@ -155,8 +158,10 @@ async fn our_interface(backend: Backend) {
     let here = hub.dial(DEVICE, 22, Buffers::default()).await.unwrap();
     let there = ssh.accept().await.unwrap();
     echo(here, there).await;
+    echo_after_a_silence(&tunnel).await;
     while notes.recv().await.unwrap() != LinkNote::Reachable {}
     let stats = tunnel.stats();
+    assert_eq!(stats.keep_alive_s, 25, "nothing is learned so early");
     assert!(stats.last_handshake.is_some() && stats.received > 0 && stats.sent > 0);
 
     // New keys while it runs.
@@ -197,6 +202,21 @@ async fn our_interface(backend: Backend) {
         }
     }
     assert_eq!(leftovers(), "", "no address and no route stays behind");
+}
+
+/// What the interval of keep-alives is learned with: the hub says something so many seconds after it was asked, here one.
+async fn echo_after_a_silence(tunnel: &Tunnel) {
+    let mut stream = tunnel.dial(ECHO_PORT, Buffers::SMALL).await.unwrap();
+    let asked = std::time::Instant::now();
+    stream.write_all(&[0, 0, 1, 5, 6, 7, 8]).await.unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, [0xfe, 5, 6, 7, 8]);
+    assert!(asked.elapsed() >= Duration::from_secs(1));
+    let mut nonsense = tunnel.dial(ECHO_PORT, Buffers::SMALL).await.unwrap();
+    nonsense.write_all(b"nothing").await.unwrap();
+    let ended = nonsense.read(&mut answer).await;
+    assert!(matches!(ended, Ok(0) | Err(_)), "it is not answered");
 }
 
 fn interface_exists(name: &str) -> bool {
@@ -254,6 +274,7 @@ fn our_device_on_a_tun_interface() {
             return support::skip("there is no /dev/net/tun here");
         }
         block_on(our_interface(Backend::Tun));
+        block_on(false_hub::nothing_of_it_arrives(Backend::Tun));
     });
 }
 
@@ -300,6 +321,7 @@ fn the_kernel_as_a_device_as_a_hub_and_as_our_back_end() {
         block_on(their_device(|setting| Foreign::kernel("wg0", setting)));
         block_on(their_hub(|setting| Foreign::kernel("wg0", setting)));
         block_on(our_interface(Backend::Kernel));
+        block_on(false_hub::nothing_of_it_arrives(Backend::Kernel));
         return;
     }
     machine::run("the_kernel_as_a_device_as_a_hub_and_as_our_back_end");

@@ -24,6 +24,8 @@ const DEVICE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
 /// TCP waits longer after each loss: seconds for each of the last messages.
 const LIMIT: Duration = Duration::from_secs(240);
 const ROLE: &str = "LIGHTSHIP_TEST_HUB_AT";
+/// Whether the device at home is to have an interface.
+const AS_INTERFACE: &str = "LIGHTSHIP_TEST_TUN";
 
 fn hub_secret() -> SecretKey {
     SecretKey([1; 32])
@@ -38,10 +40,7 @@ fn keys() -> KeySet {
 }
 
 /// A process that ends with the test, and what it says: it could say no more if nobody held that.
-struct Process(
-    Child,
-    #[allow(dead_code, reason = "held, not read")] BufReader<ChildStdout>,
-);
+struct Process(Child, BufReader<ChildStdout>);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -79,8 +78,28 @@ fn in_a_network_of_its_own(program: &mut Command) -> Process {
     Process(child, said)
 }
 
+/// The hub, which knows the device.
+async fn start_hub() -> Hub {
+    let hub = Hub::start(HubConfig {
+        secret: hub_secret(),
+        listen: (Ipv4Addr::UNSPECIFIED, 51820).into(),
+        enrolment: None,
+        address: HUB,
+        guest_address: Ipv4Addr::new(10, 77, 255, 254),
+    })
+    .await
+    .unwrap();
+    hub.add(Peer {
+        address: DEVICE,
+        key: keys().secret.public(),
+        preshared: keys().preshared.clone(),
+    })
+    .unwrap();
+    hub
+}
+
 /// The hub is here, the router has an address here and one at home, the device is at home.
-fn build(hub_at: &str) -> (Process, Process) {
+fn build(hub_at: &str, as_interface: bool) -> (Process, Process) {
     let router = in_a_network_of_its_own(Command::new("unshare").args([
         "--net",
         "sh",
@@ -92,6 +111,9 @@ fn build(hub_at: &str) -> (Process, Process) {
     device
         .args(["--exact", "the_device_at_home", "--nocapture"])
         .env(ROLE, hub_at);
+    if as_interface {
+        device.env(AS_INTERFACE, "yes");
+    }
     let device = in_a_network_of_its_own(&mut device);
     let (at_router, at_device) = (router.0.id().to_string(), device.0.id().to_string());
     run(
@@ -152,9 +174,11 @@ fn the_device_at_home() {
             address: DEVICE,
             keep_alive: KeepAlive::Learned,
         };
-        let tunnel = Tunnel::open_with(config, &[Backend::InProcess])
-            .await
-            .unwrap();
+        let backend = match std::env::var_os(AS_INTERFACE) {
+            Some(_) => Backend::Tun,
+            None => Backend::InProcess,
+        };
+        let tunnel = Tunnel::open_with(config, &[backend]).await.unwrap();
         let mut listener = tunnel.listen(22, Buffers::default()).await.unwrap();
         tokio::spawn(async move {
             while let Some(stream) = listener.accept().await {
@@ -165,9 +189,16 @@ fn the_device_at_home() {
             }
         });
         while let Some(line) = told.recv().await {
-            match line.strip_prefix("hub ") {
-                Some(hub) => tunnel.move_hub(hub.parse().unwrap()),
-                None => tunnel.network_changed(),
+            match line.split_once(' ') {
+                Some(("hub", hub)) => tunnel.move_hub(hub.parse().unwrap()),
+                Some(("learn", least)) => {
+                    let least: u16 = least.parse().unwrap();
+                    while tunnel.stats().keep_alive_s < least {
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                    println!("learned {}", tunnel.stats().keep_alive_s);
+                }
+                _ => tunnel.network_changed(),
             }
         }
     });
@@ -270,22 +301,8 @@ fn one_connection_lives_through_a_nat_a_move_of_either_end_and_a_wire_that_loses
         &[],
         || {
             block_on_for(LIMIT, async {
-                let hub = Hub::start(HubConfig {
-                    secret: hub_secret(),
-                    listen: (Ipv4Addr::UNSPECIFIED, 51820).into(),
-                    enrolment: None,
-                    address: HUB,
-                    guest_address: Ipv4Addr::new(10, 77, 255, 254),
-                })
-                .await
-                .unwrap();
-                hub.add(Peer {
-                    address: DEVICE,
-                    key: keys().secret.public(),
-                    preshared: keys().preshared.clone(),
-                })
-                .unwrap();
-                let (router, mut device) = build("203.0.113.1:51820");
+                let hub = start_hub().await;
+                let (router, mut device) = build("203.0.113.1:51820", false);
                 device.say("go");
                 let mut stream = hub.dial(DEVICE, 22, Buffers::default()).await.unwrap();
                 let mut echo = async |length: usize| {
@@ -335,4 +352,43 @@ fn one_connection_lives_through_a_nat_a_move_of_either_end_and_a_wire_that_loses
             });
         },
     );
+}
+
+/// A board with a TUN device behind a NAT that forgets after 70 s: the interval grows to 45 s, and the hub reaches the board after a silence that the customary 25 s would have broken twice.
+///
+/// It takes the two minutes that it is about, so it runs with `LIGHTSHIP_LONG=1` alone; the same in simulated time is `tunnel::system::learning`'s test.
+#[test]
+fn an_interface_learns_how_long_a_real_nat_remembers() {
+    let name = "an_interface_learns_how_long_a_real_nat_remembers";
+    if std::env::var_os("LIGHTSHIP_LONG").is_none() {
+        return skip("two minutes of real time; LIGHTSHIP_LONG=1 runs it");
+    }
+    if !std::path::Path::new("/dev/net/tun").exists() {
+        return skip("there is no /dev/net/tun here");
+    }
+    isolated(name, &["nsenter", "iptables", "sysctl"], || {
+        block_on_for(LIMIT, async {
+            let hub = start_hub().await;
+            // The device is a process of its own, which is told by this.
+            let (router, mut device) = build("203.0.113.1:51820", true);
+            for timeout in ["udp_timeout=70", "udp_timeout_stream=70"] {
+                router.inside(&format!(
+                    "sysctl -q -w net.netfilter.nf_conntrack_{timeout}"
+                ));
+            }
+            device.say("go");
+            device.say("learn 45");
+            let mut line = String::new();
+            while !line.starts_with("learned") {
+                line.clear();
+                assert!(device.1.read_line(&mut line).unwrap() > 0);
+            }
+            assert_eq!(line.trim(), "learned 45");
+            let stream = hub.dial(DEVICE, 22, Buffers::default());
+            tokio::time::timeout(Duration::from_secs(5), stream)
+                .await
+                .expect("it is reached at once")
+                .unwrap();
+        });
+    });
 }

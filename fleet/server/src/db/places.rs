@@ -66,19 +66,20 @@ pub(crate) async fn find_placed(db: &Db, fleet: &str, uuid: &str) -> Result<Opti
 
 /// The proposed tunnel key was used.
 pub(crate) async fn retire_tunnel_key(
-    tx: &mut Tx<'_>,
+    db: &Db,
     number: i64,
     current: &str,
     now_ms: i64,
 ) -> Result<(), Error> {
+    let mut tx = db.write().await?;
     let query = "UPDATE devices SET wireguard = next_wireguard, next_wireguard = NULL, tunnel_key_changed_at = $3 WHERE next_wireguard = $1 AND uuid = (SELECT device FROM addresses WHERE number = $2)";
     sqlx::query(query)
         .bind(current)
         .bind(number)
         .bind(now_ms)
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    tx.commit().await
 }
 
 /// Who is at an address.
@@ -112,22 +113,25 @@ pub(crate) async fn set_hub_key(tx: &mut Tx<'_>, uuid: &str, key: &str) -> Resul
         .map(|_| ())
 }
 
+/// The hub key that a device has used.
+pub(crate) async fn use_hub_key(db: &Db, uuid: &str, key: &str) -> Result<(), Error> {
+    let mut tx = db.write().await?;
+    set_hub_key(&mut tx, uuid, key).await?;
+    tx.commit().await
+}
+
 /// Numbers a new pre-shared key of a device, unless one waits to be used already.
-pub(crate) async fn offer_preshared(tx: &mut Tx<'_>, uuid: &str) -> Result<(), Error> {
+pub(crate) async fn offer_preshared(db: &Db, uuid: &str) -> Result<(), Error> {
+    let mut tx = db.write().await?;
     let query = "UPDATE devices SET next_preshared = COALESCE(preshared, 0) + 1 WHERE uuid = $1 AND next_preshared IS NULL AND wireguard IS NOT NULL";
-    sqlx::query(query)
-        .bind(uuid)
-        .execute(tx.on())
-        .await
-        .map(|_| ())
+    sqlx::query(query).bind(uuid).execute(tx.on()).await?;
+    tx.commit().await
 }
 
 /// The new pre-shared key of a device was used.
-pub(crate) async fn retire_preshared(tx: &mut Tx<'_>, uuid: &str) -> Result<(), Error> {
+pub(crate) async fn retire_preshared(db: &Db, uuid: &str) -> Result<(), Error> {
+    let mut tx = db.write().await?;
     let query = "UPDATE devices SET preshared = next_preshared, next_preshared = NULL WHERE uuid = $1 AND next_preshared IS NOT NULL";
-    sqlx::query(query)
-        .bind(uuid)
-        .execute(tx.on())
-        .await
-        .map(|_| ())
+    sqlx::query(query).bind(uuid).execute(tx.on()).await?;
+    tx.commit().await
 }

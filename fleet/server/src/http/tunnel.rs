@@ -36,10 +36,7 @@ pub(super) async fn open(
             "send the headers Connection: upgrade and Upgrade: {PROTOCOL}"
         )));
     }
-    let tunnel = app
-        .tunnel()
-        .ok_or_else(|| Failure::unavailable("this server has no tunnel hub"))?;
-    let mut stream = tunnel.dial(placed.address, port).await?;
+    let mut stream = app.hub()?.dial(placed.address, port).await?;
     let mut tx = app.db.write().await?;
     let by = caller.by();
     tx.record(Entry {

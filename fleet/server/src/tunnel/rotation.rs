@@ -78,7 +78,8 @@ impl Tunnel {
 }
 
 impl App {
-    fn hub(&self) -> Answer<&Tunnel> {
+    /// The hub, where there is one.
+    pub(crate) fn hub(&self) -> Answer<&Tunnel> {
         self.tunnel().ok_or_else(|| {
             Failure::conflict(
                 "this server has no tunnel hub; tunnel.listen in its configuration gives it one",
@@ -157,9 +158,7 @@ impl App {
             return Ok(());
         };
         let text = uuid.to_string();
-        let mut tx = self.db.write().await?;
-        db::places::offer_preshared(&mut tx, &text).await?;
-        tx.commit().await?;
+        db::places::offer_preshared(&self.db, &text).await?;
         if let Some(device) = db::places::find_placed(&self.db, "", &text).await?
             && let Some(next) = device.next_preshared
         {
@@ -216,20 +215,15 @@ impl App {
                 if device.hub_key.as_deref() == Some(&hub) {
                     return Ok(());
                 }
-                let mut tx = self.db.write().await?;
-                db::places::set_hub_key(&mut tx, &uuid, &hub).await?;
-                tx.commit().await?;
+                db::places::use_hub_key(&self.db, &uuid, &hub).await?;
             }
             Note::DeviceKeyRetired { current, .. } => {
-                let mut tx = self.db.write().await?;
                 let (number, current) = (device.address, hex::encode(current.0));
-                db::places::retire_tunnel_key(&mut tx, number, &current, at_ms).await?;
-                return Ok(tx.commit().await?);
+                db::places::retire_tunnel_key(&self.db, number, &current, at_ms).await?;
+                return Ok(());
             }
             Note::PresharedKeyRetired { .. } => {
-                let mut tx = self.db.write().await?;
-                db::places::retire_preshared(&mut tx, &uuid).await?;
-                tx.commit().await?;
+                db::places::retire_preshared(&self.db, &uuid).await?;
             }
         }
         self.tell_tunnel(&device.uuid).await?;

@@ -25,6 +25,7 @@ use self::roster::{Change, Roster};
 use self::streams::Streams;
 use super::{Backend, HubConfig, HubError, Note, Peer, PeerError, PeerStats};
 use crate::engine::engine;
+use crate::interface::{self, Dropped};
 use crate::keys::{PresharedKey, PublicKey, SecretKey};
 use crate::limits;
 
@@ -47,7 +48,8 @@ struct State {
     roster: Roster,
     /// The hub's keys and the ports that answer to them.
     keys: Vec<(SecretKey, u16)>,
-    spoofed: u64,
+    /// By the interfaces that are gone, and by those that are there.
+    dropped: [Dropped; 2],
 }
 
 impl System {
@@ -71,7 +73,7 @@ impl System {
             state: Mutex::new(State {
                 roster: Roster::default(),
                 keys: Vec::new(),
-                spoofed: 0,
+                dropped: [Dropped::default(); 2],
             }),
             streams: Streams::default(),
             kick: Notify::new(),
@@ -111,18 +113,16 @@ impl System {
 
     fn look(&self) -> io::Result<()> {
         let began = Instant::now();
-        let (seen, spoofed) = self.namespace.inside(|place| {
+        let (seen, dropped) = self.namespace.inside(|place| {
             let mut seen = Vec::new();
-            let mut spoofed = 0;
             for carrier in &place.carriers {
                 seen.extend(carrier.look()?);
-                spoofed += links::spoofed(&carrier.name()).unwrap_or(0);
             }
-            Ok((seen, spoofed))
+            Ok((seen, dropped(&place.carriers)))
         })?;
         let mut notes = Vec::new();
         let mut state = self.lock();
-        state.spoofed = spoofed;
+        state.dropped[1] = dropped;
         let changes = state.roster.look(&seen, began, &mut notes);
         let done = self.carry_out(changes);
         drop(state);
@@ -208,10 +208,15 @@ impl System {
             let changes = state.roster.remove_hub(key);
             let key = *key;
             // An interface that does not go now goes with the namespace; its peers are nobody's.
-            let _ = self.namespace.inside(move |place| {
-                place.carriers.retain(|carrier| carrier.hub != key);
-                Ok(())
+            let gone = self.namespace.inside(move |place| {
+                let is_gone = |carrier: &mut Carrier| carrier.hub == key;
+                let gone: Vec<_> = place.carriers.extract_if(.., is_gone).collect();
+                Ok((dropped(&gone), dropped(&place.carriers)))
             });
+            if let Ok((gone, left)) = gone {
+                state.dropped[0] += gone;
+                state.dropped[1] = left;
+            }
             let _ = self.carry_out(changes);
         }
         known
@@ -275,13 +280,25 @@ impl System {
         self.lock().roster.all_stats()
     }
 
-    pub(super) fn spoofed(&self) -> u64 {
-        self.lock().spoofed
+    /// What the interfaces dropped.
+    pub(super) fn dropped(&self) -> Dropped {
+        let [mut all, present] = self.lock().dropped;
+        all += present;
+        all
     }
 
     pub(super) fn notes(&self) -> broadcast::Receiver<Note> {
         self.notes.subscribe()
     }
+}
+
+/// What these have dropped; one that cannot be asked has dropped nothing.
+fn dropped(carriers: &[Carrier]) -> Dropped {
+    let mut all = Dropped::default();
+    for carrier in carriers {
+        all += interface::dropped(&carrier.name()).unwrap_or_default();
+    }
+    all
 }
 
 /// Could any of the hub's keys make a tunnel with this one?

@@ -4,7 +4,9 @@
 //! Its name belongs to the device's tunnel address; one that a killed process left behind is recognised by its key and replaced, anyone else's is left alone.
 
 mod carrier;
+mod learning;
 mod name;
+mod probing;
 mod trial;
 
 use std::io;
@@ -17,11 +19,11 @@ use tokio::sync::{broadcast, mpsc};
 use wireguard_control::{DeviceUpdate, KeyPair, PeerConfigBuilder};
 
 use self::carrier::Interface;
+use self::learning::Learning;
 use self::trial::{State, Trial};
 use super::{Backend, KeepAlive, KeySet, LinkNote, TunnelConfig, TunnelStats};
-use crate::engine::{UnusableKey, engine};
+use crate::engine::{Ticks, UnusableKey, engine};
 use crate::interface::control::{age, key};
-use crate::keepalive::SAFE_S;
 use crate::{interface, limits};
 
 /// How often the interface is looked at, in a trial of keys and otherwise.
@@ -31,14 +33,17 @@ const SELDOM: Duration = Duration::from_secs(10);
 /// A tunnel that is an interface.
 pub(super) struct System {
     shared: Arc<Shared>,
-    _alive: mpsc::Sender<()>,
+    _alive: [mpsc::Sender<()>; 2],
 }
 
 struct Shared {
-    interface: Interface,
+    interface: Arc<Interface>,
     hub_address: Ipv4Addr,
     address: Ipv4Addr,
     keep_alive: KeepAlive,
+    /// The zero of its ticks.
+    started: Instant,
+    learning: Mutex<Learning>,
     state: Mutex<State>,
     notes: broadcast::Sender<LinkNote>,
     /// The keys or the hub's address have changed.
@@ -62,10 +67,12 @@ impl System {
             Instant::now(),
         );
         let shared = Arc::new(Shared {
-            interface,
+            interface: Arc::new(interface),
             hub_address: config.hub_address,
             address: config.address,
             keep_alive: config.keep_alive,
+            started: Instant::now(),
+            learning: Mutex::new(Learning::new(Ticks::ZERO)),
             state: Mutex::new(state),
             notes: broadcast::Sender::new(limits::NOTES),
             kick: tokio::sync::Notify::new(),
@@ -74,21 +81,18 @@ impl System {
         blocking(move || opened.raise()).await?;
         let (alive, gone) = mpsc::channel(1);
         tokio::spawn(Arc::clone(&shared).watch(gone));
+        let (learns, gone) = mpsc::channel(1);
+        if shared.keep_alive == KeepAlive::Learned {
+            tokio::spawn(Arc::clone(&shared).learn(gone));
+        }
         Ok(Self {
             shared,
-            _alive: alive,
+            _alive: [alive, learns],
         })
     }
 
     pub(super) async fn dial(&self, port: u16) -> io::Result<TcpStream> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind_device(Some(self.shared.interface.name.as_str_lossy().as_bytes()))?;
-        socket.bind((self.shared.address, 0).into())?;
-        let stream = socket
-            .connect((self.shared.hub_address, port).into())
-            .await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        self.shared.connect(port).await
     }
 
     pub(super) async fn listen(&self, port: u16) -> io::Result<(TcpListener, Ipv4Addr)> {
@@ -119,6 +123,7 @@ impl System {
     }
 
     pub(super) fn move_hub(&self, hub: SocketAddr) {
+        self.shared.forget_network();
         let mut state = self.shared.lock();
         state.hub = hub;
         state.applied = false;
@@ -128,6 +133,7 @@ impl System {
 
     /// A fresh peer is greeted at once, which tells the hub where this device is.
     pub(super) fn network_changed(&self) {
+        self.shared.forget_network();
         self.shared.lock().applied = false;
         self.shared.kick.notify_one();
     }
@@ -149,7 +155,7 @@ impl System {
                 .and_then(age),
             received: seen.map_or(0, |seen| seen.stats.rx_bytes),
             sent: seen.map_or(0, |seen| seen.stats.tx_bytes),
-            dropped: 0,
+            dropped: state.dropped,
             keep_alive_s: self.shared.keep_alive_s().unwrap_or(0),
         }
     }
@@ -187,10 +193,8 @@ impl Shared {
     fn apply(&self) -> io::Result<()> {
         let mut state = self.lock();
         state.applied = true;
-        let keys = match (&state.trial, &state.pending) {
-            (Trial::Pending(_), Some(pending)) => pending,
-            (Trial::Pending(_) | Trial::Current(_), _) => &state.current,
-        };
+        state.times_applied += 1;
+        let keys = state.keys();
         let mut peer = PeerConfigBuilder::new(&key(&keys.hub.0)?)
             .set_preshared_key(key(&keys.preshared.0)?)
             .set_endpoint(state.hub)
@@ -219,10 +223,9 @@ impl Shared {
         applied.map(|()| true)
     }
 
-    /// These tunnels send WireGuard's own keep-alives, which say nothing about the NAT: there is nothing to learn from.
     fn keep_alive_s(&self) -> Option<u16> {
         match self.keep_alive {
-            KeepAlive::Learned => Some(SAFE_S),
+            KeepAlive::Learned => Some(self.learning().interval_s()),
             KeepAlive::Every(seconds) => Some(seconds.max(1)),
             KeepAlive::Off => None,
         }
@@ -250,16 +253,20 @@ impl Shared {
             return self.apply_again();
         }
         let seen = self.interface.peer();
+        let dropped = interface::dropped(&self.interface.name.as_str_lossy());
         let last = seen
             .as_ref()
             .and_then(|peer| peer.stats.last_handshake_time)
             .and_then(age);
         let mut notes = Vec::new();
+        let patience = self.learning().patience();
         let mut state = self.lock();
         // Otherwise the handshake was one with other keys.
         if state.applied {
             state.seen = seen;
-            state.applied = !state.judge(last, Instant::now(), &mut notes);
+            // One that cannot be asked has dropped nothing more.
+            state.dropped = dropped.map_or(state.dropped, |dropped| dropped.received());
+            state.applied = !state.judge(last, patience, Instant::now(), &mut notes);
         }
         let applied = state.applied;
         drop(state);

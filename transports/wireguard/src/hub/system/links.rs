@@ -4,14 +4,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkPayload};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{
     RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_request::netlink_request_rtnl;
 
 use crate::interface::{self, order};
 
@@ -96,27 +95,4 @@ fn to(device: Ipv4Addr) -> RouteMessage {
         .attributes
         .push(RouteAttribute::Destination(IpAddr::V4(device).into()));
     route
-}
-
-/// Packets that the interface refused because they did not come from their sender's address.
-pub(super) fn spoofed(interface: &str) -> io::Result<u64> {
-    let mut link = LinkMessage::default();
-    link.header.index = interface::index(interface)?;
-    let told = netlink_request_rtnl(
-        RouteNetlinkMessage::GetLink(link),
-        Some(NLM_F_REQUEST | netlink_packet_core::NLM_F_ACK),
-    )?;
-    let attributes = told
-        .into_iter()
-        .filter_map(|message| match message.payload {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                Some(link.attributes)
-            }
-            _ => None,
-        });
-    let counted = attributes.flatten().find_map(|attribute| match attribute {
-        LinkAttribute::Stats64(counted) => Some(counted.rx_frame_errors),
-        _ => None,
-    });
-    Ok(counted.unwrap_or(0))
 }

@@ -1,21 +1,25 @@
 //! The interface that carries the packets: the kernel's, or one on a TUN device that a tunnel in this process serves.
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gotatun::device::uapi::UapiServer;
 use gotatun::device::{DefaultDeviceTransports, DeviceBuilder};
-use wireguard_control::{Device, InterfaceName, PeerInfo};
+use wireguard_control::{Device, DeviceUpdate, InterfaceName, PeerConfigBuilder, PeerInfo};
 
-use crate::interface::control::remove_socket;
+use super::blocking;
+use crate::interface::control::{key, remove_socket};
+use crate::keys::PublicKey;
 use crate::{interface, limits};
+
+type Userspace = gotatun::device::Device<DefaultDeviceTransports>;
 
 /// Deletes the interface when it goes.
 pub(super) struct Interface {
     pub(super) name: InterfaceName,
     pub(super) control: wireguard_control::Backend,
     /// The user-space tunnel; it ends when this is dropped.
-    userspace: Mutex<Option<gotatun::device::Device<DefaultDeviceTransports>>>,
+    userspace: Mutex<Option<Arc<Userspace>>>,
 }
 
 impl Interface {
@@ -45,8 +49,37 @@ impl Interface {
         Ok(Self {
             name,
             control: wireguard_control::Backend::Userspace,
-            userspace: Mutex::new(Some(device)),
+            userspace: Mutex::new(Some(Arc::new(device))),
         })
+    }
+
+    /// Sets the keep-alive of the peer with this key, in seconds; none for zero. Sessions stay as they are.
+    pub(super) async fn keep_alive(&self, hub: PublicKey, seconds: u16) -> io::Result<()> {
+        let userspace = self
+            .userspace
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(device) = userspace {
+            // Through its control socket the peer would be made anew, without its session.
+            let hub = gotatun::x25519::PublicKey::from(hub.0);
+            let changed = device
+                .write(async |device| {
+                    let seconds = (seconds > 0).then_some(seconds);
+                    let set = device.modify_peer(&hub, |peer| peer.set_keepalive(seconds));
+                    set.await
+                })
+                .await
+                .map_err(io::Error::other)?;
+            return changed.then_some(()).ok_or(io::ErrorKind::NotFound.into());
+        }
+        let (name, control) = (self.name, self.control);
+        blocking(move || {
+            let peer = PeerConfigBuilder::new(&key(&hub.0)?);
+            let peer = peer.set_persistent_keepalive_interval(seconds);
+            DeviceUpdate::new().add_peer(peer).apply(&name, control)
+        })
+        .await
     }
 
     pub(super) fn peer(&self) -> Option<PeerInfo> {

@@ -16,8 +16,8 @@ const TRIAL: Duration = Duration::from_secs(16);
 /// How long after the old keys worked the new ones are tried again.
 const RETRY: Duration = Duration::from_secs(600);
 
-/// An initiator that is kept alive does a handshake every two minutes and tries for one and a half before it gives up.
-const SILENT: Duration = Duration::from_secs(215);
+/// An initiator that is kept alive does a handshake every two minutes and tries for one and a half before it gives up; what lies between two keep-alives comes on top.
+const SILENT: Duration = Duration::from_secs(190);
 
 pub(super) struct State {
     pub(super) current: KeySet,
@@ -27,8 +27,12 @@ pub(super) struct State {
     pub(super) reachable: Option<bool>,
     /// The interface has the keys and the address that it is to have; applying them forgets earlier handshakes.
     pub(super) applied: bool,
+    /// Counts up whenever it is given keys.
+    pub(super) times_applied: u64,
     /// What the interface said last.
     pub(super) seen: Option<PeerInfo>,
+    /// Packets that it had dropped then.
+    pub(super) dropped: u64,
 }
 
 /// Which keys the interface has.
@@ -59,7 +63,17 @@ impl State {
             trial,
             reachable: None,
             applied: false,
+            times_applied: 0,
             seen: None,
+            dropped: 0,
+        }
+    }
+
+    /// The keys that the interface is to have now.
+    pub(super) fn keys(&self) -> &KeySet {
+        match (self.trial, &self.pending) {
+            (Trial::Pending(_), Some(pending)) => pending,
+            (Trial::Pending(_) | Trial::Current(_), _) => &self.current,
         }
     }
 
@@ -68,19 +82,21 @@ impl State {
         self.pending.is_none() && self.reachable == Some(true)
     }
 
-    /// What the age of the last handshake with the present keys means. Returns whether the interface needs other keys.
+    /// What the age of the last handshake with the present keys means, where `patience` may lie between two keep-alives. Returns whether the interface needs other keys.
     pub(super) fn judge(
         &mut self,
         last: Option<Duration>,
+        patience: Duration,
         now: Instant,
         notes: &mut Vec<LinkNote>,
     ) -> bool {
+        let silent = SILENT + patience;
         let since = match self.trial {
             Trial::Pending(since) | Trial::Current(since) => now.saturating_duration_since(since),
         };
-        let works = last.is_some_and(|age| age < SILENT);
-        let reachable = works || self.reachable == Some(true) && since < SILENT;
-        if (works || since >= SILENT) && self.reachable != Some(reachable) {
+        let works = last.is_some_and(|age| age < silent);
+        let reachable = works || self.reachable == Some(true) && since < silent;
+        if (works || since >= silent) && self.reachable != Some(reachable) {
             self.reachable = Some(reachable);
             notes.push(if reachable {
                 LinkNote::Reachable
@@ -120,6 +136,7 @@ mod tests {
     use crate::keys::{PresharedKey, SecretKey};
 
     const LOOK: Duration = Duration::from_secs(1);
+    const PATIENCE: Duration = Duration::from_secs(25);
 
     fn keys(n: u8) -> KeySet {
         let hub = SecretKey([9; 32]).public();
@@ -139,8 +156,8 @@ mod tests {
         let now = Instant::now();
         let mut state = state(now, Some(keys(2)));
         let mut notes = Vec::new();
-        assert!(!state.judge(None, now + LOOK, &mut notes) && notes.is_empty());
-        assert!(!state.judge(Some(Duration::ZERO), now + 2 * LOOK, &mut notes));
+        assert!(!state.judge(None, PATIENCE, now + LOOK, &mut notes) && notes.is_empty());
+        assert!(!state.judge(Some(Duration::ZERO), PATIENCE, now + 2 * LOOK, &mut notes));
         assert_eq!(notes, [LinkNote::Reachable, LinkNote::KeysConfirmed]);
         assert_eq!((&state.current, &state.pending), (&keys(2), &None));
     }
@@ -150,17 +167,22 @@ mod tests {
         let now = Instant::now();
         let mut state = state(now, Some(keys(2)));
         let mut notes = Vec::new();
-        assert!(!state.judge(None, now + TRIAL / 2, &mut notes));
+        assert!(!state.judge(None, PATIENCE, now + TRIAL / 2, &mut notes));
         assert!(
-            state.judge(None, now + TRIAL, &mut notes),
+            state.judge(None, PATIENCE, now + TRIAL, &mut notes),
             "the old keys get their turn"
         );
         assert!(
-            !state.judge(Some(Duration::ZERO), now + TRIAL * 3, &mut notes),
+            !state.judge(Some(Duration::ZERO), PATIENCE, now + TRIAL * 3, &mut notes),
             "and are kept while they work"
         );
         assert!(
-            state.judge(Some(Duration::ZERO), now + TRIAL + RETRY, &mut notes),
+            state.judge(
+                Some(Duration::ZERO),
+                PATIENCE,
+                now + TRIAL + RETRY,
+                &mut notes
+            ),
             "for a while"
         );
         assert_eq!(notes, [LinkNote::Reachable]);
@@ -170,13 +192,14 @@ mod tests {
     #[test]
     fn a_hub_that_does_not_answer_is_noted_once() {
         let now = Instant::now();
+        let silent = SILENT + PATIENCE;
         let mut state = state(now, None);
         let mut notes = Vec::new();
-        state.judge(Some(Duration::ZERO), now + LOOK, &mut notes);
-        state.judge(Some(SILENT / 2), now + SILENT / 2, &mut notes);
+        state.judge(Some(Duration::ZERO), PATIENCE, now + LOOK, &mut notes);
+        state.judge(Some(silent / 2), PATIENCE, now + silent / 2, &mut notes);
         assert_eq!(notes, [LinkNote::Reachable]);
-        state.judge(Some(SILENT), now + SILENT * 2, &mut notes);
-        state.judge(Some(SILENT * 2), now + SILENT * 3, &mut notes);
+        state.judge(Some(silent), PATIENCE, now + silent * 2, &mut notes);
+        state.judge(Some(silent * 2), PATIENCE, now + silent * 3, &mut notes);
         assert_eq!(notes, [LinkNote::Reachable, LinkNote::Unreachable]);
     }
 }
