@@ -125,8 +125,8 @@ impl Machine {
 
     /// Installs a package or upgrades to it.
     fn install(&self, package: &Path) {
-        fs::copy(package, self.path("root/package.deb")).unwrap();
-        self.must(&["dpkg", "--install", "/root/package.deb"]);
+        fs::copy(package, self.path("package.deb")).unwrap();
+        self.must(&["dpkg", "--install", "/package.deb"]);
     }
 
     /// The daemon's process as the machine counts processes; 0 if none runs.
