@@ -6,6 +6,8 @@
 use core::panic::PanicInfo;
 
 pub mod device;
+#[cfg(target_arch = "arm")]
+mod memory;
 #[cfg(feature = "measure")]
 mod measure;
 pub mod received;

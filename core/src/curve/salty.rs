@@ -1,6 +1,7 @@
 //! By salty, of which the field, the points and SHA-512 are used; what verifies is written here, because a number is needed modulo the group's order once, and salty's arithmetic for that takes 2.5 KB.
 
-use salty::{CompressedY, EdwardsPoint, Scalar, Sha512};
+use salty::{CompressedY, EdwardsPoint, Scalar};
+use sha2::{Digest as _, Sha512};
 
 use super::is_canonical;
 
@@ -28,7 +29,7 @@ pub(crate) fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bo
     for part in [commitment, key, message] as [&[u8]; 3] {
         hash.update(part);
     }
-    let challenge = Scalar(reduced(&hash.finalize()));
+    let challenge = Scalar(reduced(&hash.finalize().into()));
     let ours = &Scalar(*scalar) * &EdwardsPoint::basepoint();
     let point = &ours + &(&challenge * &-&point);
     point.compressed().0 == *commitment
