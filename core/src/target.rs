@@ -169,6 +169,18 @@ pub struct Part {
     pub instance: Digest,
 }
 
+impl AsRef<Self> for Component {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl AsRef<Component> for Part {
+    fn as_ref(&self) -> &Component {
+        &self.component
+    }
+}
+
 impl From<Component> for Part {
     fn from(component: Component) -> Self {
         let instance = component.instance();
@@ -277,18 +289,21 @@ pub enum Malformation {
 /// # Errors
 ///
 /// The first [`Malformation`] found.
-pub fn check(components: &[Component]) -> Result<(), Malformation> {
+pub fn check<T: AsRef<Component>>(components: &[T]) -> Result<(), Malformation> {
     if components.is_empty() {
         return Err(Malformation::NoComponents);
     }
     for (i, one) in components.iter().enumerate() {
-        if components[..i].iter().any(|other| other.name == one.name) {
+        let one = one.as_ref();
+        let mut earlier = components[..i].iter();
+        if earlier.any(|other| other.as_ref().name == one.name) {
             return Err(Malformation::DuplicateName);
         }
         for after in &one.after {
             let Some(other) = components.get(usize::from(after.component)) else {
                 return Err(Malformation::UnknownDependency);
             };
+            let other = other.as_ref();
             if after.condition == Condition::Completed && other.mode == Mode::Service {
                 return Err(Malformation::WaitsForService);
             }
@@ -301,14 +316,14 @@ pub fn check(components: &[Component]) -> Result<(), Malformation> {
 }
 
 /// Kahn's algorithm on a bit set: bounded by the square of at most 256 components.
-fn has_cycle(components: &[Component]) -> bool {
+fn has_cycle<T: AsRef<Component>>(components: &[T]) -> bool {
     let mut done = [0u32; 8];
     let is_done = |done: &[u32; 8], i: usize| done[i / 32] & 1 << (i % 32) != 0;
     for _ in 0..components.len() {
         let mut progressed = false;
         for (i, one) in components.iter().enumerate().take(256) {
             let ready = |a: &After| is_done(&done, usize::from(a.component));
-            if !is_done(&done, i) && one.after.iter().all(ready) {
+            if !is_done(&done, i) && one.as_ref().after.iter().all(ready) {
                 done[i / 32] |= 1 << (i % 32);
                 progressed = true;
             }

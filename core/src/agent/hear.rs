@@ -244,72 +244,64 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         }
     }
 
-    /// Whether documents may be judged: what they would change can be saved.
-    fn may_judge(&self) -> bool {
-        !self.cx.ledger.is_halted(Record::Trust) && !self.cx.ledger.is_halted(Record::State)
-    }
-
-    fn judge_with<T>(
-        &mut self,
-        judge: impl FnOnce(&Trust<'_, Compact>) -> Result<T, Offence>,
-    ) -> Option<T> {
-        let device = self.identity.as_ref()?.uuid;
-        let trust = Trust {
+    /// Who judges documents; nobody while what they would change cannot be saved.
+    fn judge(&self) -> Option<Trust<'_, Compact>> {
+        let ledger = &self.cx.ledger;
+        if ledger.is_halted(Record::Trust) || ledger.is_halted(Record::State) {
+            return None;
+        }
+        Some(Trust {
             codec: Compact,
             state: &self.trust,
-            device,
+            device: self.identity.as_ref()?.uuid,
             device_type: &self.config.device_type,
             product: &self.config.product,
             clock: Some(self.wall()),
-        };
-        match judge(&trust) {
-            Ok(value) => Some(value),
-            Err(offence) => {
-                self.reporter.offence = Some(offence);
-                self.cx.note(Note::Offence(offence));
-                None
-            }
-        }
+        })
+    }
+
+    #[inline(never)]
+    fn offended(&mut self, offence: Offence) {
+        self.reporter.offence = Some(offence);
+        self.cx.note(Note::Offence(offence));
     }
 
     fn assigned(&mut self, target: SignedTarget<'_>) {
         let (Blob::Raw(assignment), Blob::Raw(release)) = (target.assignment, target.release)
         else {
-            self.reporter.offence = Some(Offence::Undecodable);
-            self.cx.note(Note::Offence(Offence::Undecodable));
+            return self.offended(Offence::Undecodable);
+        };
+        let Some(trust) = self.judge() else {
             return;
         };
-        if !self.may_judge() {
-            return;
-        }
-        let judge = |trust: &Trust<'_, Compact>| trust.accept_target(assignment, release);
-        let Some(accepted) = self.judge_with(judge) else {
-            return;
+        let (target, seen) = match trust.judge_target(assignment, release) {
+            Ok(accepted) => accepted,
+            Err(offence) => return self.offended(offence),
         };
         // The same assignment again brings nothing that would have to be saved.
-        if accepted.state.assignment != self.trust.assignment {
-            self.trust = accepted.state;
+        if self.trust.assignment != Some(seen.assignment) {
+            self.trust.see(&seen);
             self.cx.changed(Record::Trust);
         }
         self.clock_set(self.trust.time_floor);
         self.reporter.frozen = false;
-        self.reconcile.assign(&mut self.cx, accepted.target);
+        self.reconcile.assign(&mut self.cx, target);
     }
 
     fn root(&mut self, document: Blob<'_>) {
         let Blob::Raw(document) = document else {
-            self.reporter.offence = Some(Offence::Undecodable);
-            self.cx.note(Note::Offence(Offence::Undecodable));
+            return self.offended(Offence::Undecodable);
+        };
+        let Some(trust) = self.judge() else {
             return;
         };
-        if !self.may_judge() {
-            return;
-        }
-        let Some(state) = self.judge_with(|trust| trust.accept_root(document)) else {
-            return;
+        let root = match trust.judge_root(document) {
+            Ok(root) => root,
+            Err(offence) => return self.offended(offence),
         };
-        let forgets_time = state.time_floor < self.trust.time_floor;
-        self.trust = state;
+        let time_floor = self.trust.time_floor;
+        self.trust.follow(root);
+        let forgets_time = self.trust.time_floor < time_floor;
         self.cx.changed(Record::Trust);
         self.cx.note(Note::RootTrusted(self.trust.root.version));
         if forgets_time {

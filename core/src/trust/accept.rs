@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{AssignmentHead, Codec, Compact, Offence, ReleaseHead, Role, Root};
 use crate::codec::fields;
 use crate::id::{Digest, Name, Uuid};
-use crate::target::{Component, Part, Target};
+use crate::target::{Part, Target};
 use crate::time::UnixTime;
 
 /// What must survive a power cut for the rules to hold. Saved before anything that was accepted is acted on.
@@ -62,6 +62,14 @@ pub struct Accepted<const COMPONENTS: usize> {
     pub state: TrustState,
 }
 
+/// What an accepted assignment changes in the trust.
+pub(crate) struct Seen {
+    counter: u64,
+    pub(crate) assignment: Digest,
+    issued: UnixTime,
+    expires: UnixTime,
+}
+
 impl TrustState {
     /// Trust on a device that was never told anything but its first root.
     pub fn new(root: Root) -> Self {
@@ -86,6 +94,29 @@ impl TrustState {
         well_formed(&root)?;
         envelope.verify(&root, root.root)?;
         Ok(root)
+    }
+
+    /// Takes what was accepted.
+    pub(crate) fn see(&mut self, seen: &Seen) {
+        self.counter = seen.counter;
+        self.assignment = Some(seen.assignment);
+        self.time_floor = self.time_floor.max(seen.issued);
+        self.expires = seen.expires;
+    }
+
+    /// Takes an accepted root; see [`Trust::accept_root`].
+    pub(crate) fn follow(&mut self, root: Root) {
+        if !root.same_holders(&self.root, Role::Director) {
+            self.counter = 0;
+            self.assignment = None;
+            self.time_floor = root.issued;
+        }
+        self.floor = if root.same_holders(&self.root, Role::Release) {
+            self.floor.max(root.floor)
+        } else {
+            root.floor
+        };
+        self.root = root;
     }
 
     /// Whether the last assignment has ended without a newer one: somebody may be keeping updates from this device.
@@ -119,6 +150,14 @@ impl<C: Codec> Trust<'_, C> {
     ///
     /// The [`Offence`]; nothing has changed.
     pub fn accept_root(&self, bytes: &[u8]) -> Result<TrustState, Offence> {
+        let root = self.judge_root(bytes)?;
+        let mut state = self.state.clone();
+        state.follow(root);
+        Ok(state)
+    }
+
+    /// As [`accept_root`](Self::accept_root), for who holds the state and lets it [`follow`](TrustState::follow).
+    pub(crate) fn judge_root(&self, bytes: &[u8]) -> Result<Root, Offence> {
         let envelope = self.codec.open(bytes)?;
         envelope.verify(&self.state.root, self.state.root.root)?;
         let root = self.codec.root(envelope.payload)?;
@@ -127,20 +166,7 @@ impl<C: Codec> Trust<'_, C> {
         }
         well_formed(&root)?;
         envelope.verify(&root, root.root)?;
-        let mut state = self.state.clone();
-        if !root.same_holders(&state.root, Role::Director) {
-            state.counter = 0;
-            state.assignment = None;
-            state.time_floor = root.issued;
-        }
-        let same_publisher = root.same_holders(&state.root, Role::Release);
-        state.floor = if same_publisher {
-            state.floor.max(root.floor)
-        } else {
-            root.floor
-        };
-        state.root = root;
-        Ok(state)
+        Ok(root)
     }
 
     /// Judges an assignment together with the release that it names.
@@ -153,6 +179,18 @@ impl<C: Codec> Trust<'_, C> {
         assignment: &[u8],
         release: &[u8],
     ) -> Result<Accepted<COMPONENTS>, Offence> {
+        let (target, seen) = self.judge_target(assignment, release)?;
+        let mut state = self.state.clone();
+        state.see(&seen);
+        Ok(Accepted { target, state })
+    }
+
+    /// As [`accept_target`](Self::accept_target), for who holds the state and lets it [`see`](TrustState::see).
+    pub(crate) fn judge_target<const COMPONENTS: usize>(
+        &self,
+        assignment: &[u8],
+        release: &[u8],
+    ) -> Result<(Target<COMPONENTS>, Seen), Offence> {
         if self.state.root.expires < self.time() {
             return Err(Offence::RootExpired);
         }
@@ -167,17 +205,18 @@ impl<C: Codec> Trust<'_, C> {
         }
         let (head, reader) = self.codec.release(signed)?;
         self.check_release(&head)?;
-        let components = settle(reader.components()?, &assigned.settings)?;
-
-        let mut state = self.state.clone();
-        state.counter = assigned.head.counter;
-        state.assignment = Some(digest);
-        state.time_floor = state.time_floor.max(assigned.head.issued);
-        state.expires = assigned.head.expires;
-        Ok(Accepted {
-            target: target(&assigned.head, head, components),
-            state,
-        })
+        let mut target = target(&assigned.head, head, reader.components()?);
+        settle(&mut target.parts, &assigned.settings)?;
+        for part in &target.parts {
+            target.id = target.id.chain(&part.instance.0);
+        }
+        let seen = Seen {
+            counter: assigned.head.counter,
+            assignment: digest,
+            issued: assigned.head.issued,
+            expires: assigned.head.expires,
+        };
+        Ok((target, seen))
     }
 
     /// The payload of an envelope that enough keys of `role` signed.
@@ -219,30 +258,25 @@ impl<C: Codec> Trust<'_, C> {
 }
 
 /// Fills the director's settings into the publisher's components.
-fn settle<const COMPONENTS: usize>(
-    mut components: Vec<Component, COMPONENTS>,
-    settings: &[(u8, Digest)],
-) -> Result<Vec<Component, COMPONENTS>, Offence> {
+fn settle(parts: &mut [Part], settings: &[(u8, Digest)]) -> Result<(), Offence> {
     for (position, digest) in settings {
-        let component = components.get_mut(usize::from(*position));
-        component.ok_or(Offence::StraySettings)?.settings = Some(*digest);
+        let part = parts.get_mut(usize::from(*position));
+        let part = part.ok_or(Offence::StraySettings)?;
+        part.component.settings = Some(*digest);
+        part.instance = part.component.instance();
     }
-    Ok(components)
+    Ok(())
 }
 
 fn target<const COMPONENTS: usize>(
     assigned: &AssignmentHead,
     head: ReleaseHead,
-    components: Vec<Component, COMPONENTS>,
+    parts: Vec<Part, COMPONENTS>,
 ) -> Target<COMPONENTS> {
-    let mut id = assigned.release.chain(&assigned.attempt.to_le_bytes());
-    let parts: Vec<Part, COMPONENTS> = components.into_iter().map(Part::from).collect();
-    for part in &parts {
-        id = id.chain(&part.instance.0);
-    }
     Target {
         release: assigned.release,
-        id,
+        // Of its parts as well, once these are settled.
+        id: assigned.release.chain(&assigned.attempt.to_le_bytes()),
         version: head.version,
         security_version: head.security_version,
         floor: head.floor,

@@ -278,14 +278,14 @@ pub struct ReleaseReader<'a> {
 }
 
 impl ReleaseReader<'_> {
-    /// Reads all components and checks that they can be a release.
+    /// Reads all components, as themselves or as parts of a target, and checks that they can be a release.
     ///
     /// # Errors
     ///
     /// [`Offence::TooManyComponents`], [`Offence::Components`], or a decoding error.
-    pub fn components<const COMPONENTS: usize>(
+    pub fn components<T: From<Component> + AsRef<Component>, const COMPONENTS: usize>(
         self,
-    ) -> Result<Vec<Component, COMPONENTS>, Offence> {
+    ) -> Result<Vec<T, COMPONENTS>, Offence> {
         let mut all = Vec::new();
         if usize::from(self.left) > COMPONENTS {
             return Err(Offence::TooManyComponents);
@@ -299,7 +299,7 @@ impl ReleaseReader<'_> {
             if component.settings.is_some() {
                 return Err(Offence::StraySettings);
             }
-            all.push(component)
+            all.push(component.into())
                 .map_err(|_| Offence::TooManyComponents)?;
         }
         finish(from)?;
