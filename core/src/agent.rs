@@ -18,6 +18,7 @@ use crate::provision::Erasure;
 use crate::reconcile::Reconcile;
 use crate::record::{Clock, Identity, Record, Saveable, Saved, State, Unreadable, decode};
 use crate::report::Reporter;
+use crate::table::Verb;
 use crate::time::{Instant, UnixTime};
 use crate::trust::{Root, TrustState};
 use crate::wire::Order;
@@ -91,26 +92,28 @@ pub enum Wake {
 ///
 /// After each [`handle`](Self::handle), call [`poll`](Self::poll) until it says [`Step::Wait`].
 #[derive(Debug)]
+// What is small comes first, so that what is used often is reached with short instructions.
+#[repr(C)]
 pub struct Agent<const COMPONENTS: usize> {
-    config: Kept,
-    cx: Context,
-    identity: Option<Identity>,
-    trust: TrustState,
     clock: Clock,
     /// It was `wall` at `wall_at`, or later.
     wall: UnixTime,
     wall_at: Instant,
     clock_saved_at: Instant,
-    reconcile: Reconcile<COMPONENTS>,
-    link: Link,
-    reporter: Reporter,
-    erasure: Erasure,
     erasure_backoff: Backoff,
     floor_told: u32,
+    erasure: Erasure,
     creating_key: bool,
-    public_key: Option<PublicKey>,
-    orders: Deque<Order, ORDERS>,
     rebooting: bool,
+    link: Link,
+    reporter: Reporter,
+    trust: TrustState,
+    identity: Option<Identity>,
+    config: Kept,
+    public_key: Option<PublicKey>,
+    cx: Context,
+    orders: Deque<Order, ORDERS>,
+    reconcile: Reconcile<COMPONENTS>,
 }
 
 impl<const COMPONENTS: usize> Agent<COMPONENTS> {
@@ -176,15 +179,13 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     fn wake(&mut self, saved: Saved<'_>) {
         let (cx, first_issued) = (&mut self.cx, self.trust.root.issued);
         // Without an identity that can be read, one is made if there is something to register with.
-        let _ = load(cx, Record::Identity, saved.identity, |identity| {
+        load(cx, saved.identity, |identity| {
             self.identity = Some(identity);
         });
-        let state = load(cx, Record::State, saved.state, |state| {
-            self.reconcile.state = state;
-        });
+        let is_known = load(cx, saved.state, |state| self.reconcile.state = state);
         // Neither a trust nor a clock that cannot be read keeps the device from what it can do without.
-        let _ = load(cx, Record::Trust, saved.trust, |trust| self.trust = trust);
-        let _ = load(cx, Record::Clock, saved.clock, |clock| self.clock = clock);
+        load(cx, saved.trust, |trust| self.trust = trust);
+        load(cx, saved.clock, |clock| self.clock = clock);
         // A cut between the commit and the record of its floor leaves the floor to be raised now.
         let committed = self.reconcile.state.committed.as_ref();
         let floor = committed.map_or(0, |target| target.floor);
@@ -193,10 +194,10 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         clock.boots = clock.boots.saturating_add(1);
         clock.floor = clock.floor.max(self.trust.time_floor);
         let handshake = clock.handshake.0.max(first_issued.0.min(CLOCK_FIRST_S));
-        clock.handshake = UnixTime(handshake.saturating_add(CLOCK_BOOT_STEP_S));
+        clock.handshake = UnixTime(handshake).later(CLOCK_BOOT_STEP_S);
         self.wall = clock.floor;
         cx.changed(Record::Clock);
-        if state.is_err() {
+        if !is_known {
             self.reconcile.pause();
         }
         self.reconcile.boot(cx);
@@ -235,14 +236,26 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
                 self.reconcile.found(cx, instance);
             }
             Event::InventoryTaken(result) => self.inventory_taken(result),
-            Event::Fetched(id, result) => self.reconcile.fetched(cx, id, result),
+            Event::Fetched(id, result) => {
+                self.reconcile.answered(cx, Verb::Fetch, id, result);
+            }
             Event::Progressed(id, bytes) => self.reconcile.progressed(id, bytes),
-            Event::Staged(id, result) => self.reconcile.staged(cx, id, result),
-            Event::Started(id, result) => self.reconcile.started(cx, id, result),
-            Event::Stopped(id, result) => self.reconcile.stopped(cx, id, result),
+            Event::Staged(id, result) => {
+                self.reconcile.answered(cx, Verb::Stage, id, result);
+            }
+            Event::Started(id, result) => {
+                self.reconcile.answered(cx, Verb::Start, id, result);
+            }
+            Event::Stopped(id, result) => {
+                self.reconcile.answered(cx, Verb::Stop, id, result);
+            }
             Event::Probed(id, presence) => self.reconcile.probed(cx, id, presence),
-            Event::Confirmed(id, result) => self.reconcile.confirmed(cx, id, result),
-            Event::Removed(id, result) => self.reconcile.removed(cx, id, result),
+            Event::Confirmed(id, result) => {
+                self.reconcile.answered(cx, Verb::Confirm, id, result);
+            }
+            Event::Removed(id, result) => {
+                self.reconcile.answered(cx, Verb::Remove, id, result);
+            }
             Event::Changed(name) => self.reconcile.changed(cx, &name),
             Event::Locked {
                 owner,
@@ -300,27 +313,29 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     }
 }
 
-/// Reads a saved record and hands it over; what a newer agent wrote will not be overwritten.
-fn load<T: Saveable>(
-    cx: &mut Context,
-    record: Record,
-    bytes: Option<&[u8]>,
-    keep: impl FnOnce(T),
-) -> Result<(), Unreadable> {
+/// Reads a saved record and hands it over; whether what was saved is known, were it nothing.
+fn load<T: Saveable>(cx: &mut Context, bytes: Option<&[u8]>, keep: impl FnOnce(T)) -> bool {
     let Some(bytes) = bytes else {
-        return Ok(());
+        return true;
     };
-    let unreadable = match decode(bytes) {
+    match decode(bytes) {
         Ok(value) => {
             keep(value);
-            return Ok(());
+            true
         }
-        Err(unreadable) => unreadable,
-    };
+        Err(unreadable) => {
+            tell_unreadable(cx, T::RECORD, unreadable);
+            false
+        }
+    }
+}
+
+/// What a newer agent wrote will not be overwritten.
+#[inline(never)]
+fn tell_unreadable(cx: &mut Context, record: Record, unreadable: Unreadable) {
     cx.note(Note::RecordUnreadable(record, unreadable));
     match unreadable {
         Unreadable::Torn => (),
         Unreadable::Newer | Unreadable::TooManyComponents => cx.ledger.halt(record),
     }
-    Err(unreadable)
 }

@@ -77,8 +77,9 @@ impl Context {
     }
 
     /// Marks a record as changed: it is to be saved, and what depends on it waits.
+    #[inline(never)]
     pub(crate) fn changed(&mut self, record: Record) {
-        self.ledger.0[record.index()].dirty = true;
+        self.ledger.change(record);
     }
 
     pub(crate) fn is_saved(&self, record: Record) -> bool {
@@ -100,6 +101,12 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
+    /// Nothing has failed.
+    pub(crate) const NONE: Self = Self {
+        failures: 0,
+        until: Instant::BOOT,
+    };
+
     pub(crate) fn is_over(&self, now: Instant) -> bool {
         self.until <= now
     }
@@ -133,32 +140,38 @@ impl Backoff {
     }
 }
 
-/// Which records are saved as they are in memory.
+/// Which records are saved as they are in memory; one bit for each record, by its index.
 #[derive(Default, Debug)]
-pub(crate) struct Ledger([Entry; 4]);
+pub(crate) struct Ledger {
+    dirty: u8,
+    in_flight: u8,
+    failed: u8,
+    halted: u8,
+    backoffs: [Backoff; 4],
+}
 
-#[derive(Clone, Copy, Default, Debug)]
-struct Entry {
-    dirty: bool,
-    in_flight: bool,
-    failed: bool,
-    halted: bool,
-    backoff: Backoff,
+const fn bit(record: Record) -> u8 {
+    1 << record.index()
 }
 
 impl Ledger {
+    /// Takes note that a record is no longer as it was saved.
+    pub(crate) fn change(&mut self, record: Record) {
+        self.dirty |= bit(record);
+    }
+
     /// The next record to save; it is in flight from now on. One at a time.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Record> {
-        if self.0.iter().any(|entry| entry.in_flight) {
+        if self.in_flight != 0 {
             return None;
         }
-        let record = Record::ALL.into_iter().find(|record| {
-            let entry = self.0[record.index()];
-            entry.dirty && !entry.halted && entry.backoff.is_over(now)
-        })?;
-        let entry = &mut self.0[record.index()];
-        entry.dirty = false;
-        entry.in_flight = true;
+        let record = Record::ALL.iter().find(|record| {
+            let is_due = self.dirty & !self.halted & bit(**record) != 0;
+            is_due && self.backoffs[record.index()].is_over(now)
+        });
+        let record = *record?;
+        self.dirty &= !bit(record);
+        self.in_flight = bit(record);
         Some(record)
     }
 
@@ -170,16 +183,20 @@ impl Ledger {
         record: Record,
         result: Result<(), Failure>,
     ) -> bool {
-        let entry = &mut self.0[record.index()];
-        if !core::mem::take(&mut entry.in_flight) {
+        let (bit, backoff) = (bit(record), &mut self.backoffs[record.index()]);
+        if self.in_flight & bit == 0 {
             return false;
         }
-        entry.failed = result.is_err();
+        self.in_flight = 0;
         match result {
-            Ok(()) => entry.backoff.reset(),
+            Ok(()) => {
+                self.failed &= !bit;
+                backoff.reset();
+            }
             Err(_) => {
-                entry.dirty = true;
-                entry.backoff.fail(now, chance);
+                self.failed |= bit;
+                self.dirty |= bit;
+                backoff.fail(now, chance);
             }
         }
         true
@@ -187,27 +204,28 @@ impl Ledger {
 
     /// Leaves a record as it is on disk: it is from a newer agent.
     pub(crate) fn halt(&mut self, record: Record) {
-        self.0[record.index()].halted = true;
+        self.halted |= bit(record);
     }
 
     pub(crate) fn is_halted(&self, record: Record) -> bool {
-        self.0[record.index()].halted
+        self.halted & bit(record) != 0
     }
 
     pub(crate) fn is_saved(&self, record: Record) -> bool {
-        let entry = self.0[record.index()];
-        !entry.dirty && !entry.in_flight
+        (self.dirty | self.in_flight) & bit(record) == 0
     }
 
     /// Whether it is not saved because the last attempt failed.
     pub(crate) fn has_failed(&self, record: Record) -> bool {
-        self.0[record.index()].failed
+        self.failed & bit(record) != 0
     }
 
     /// When failed saves are tried again.
     pub(crate) fn deadlines(&self, soonest: &mut Soonest) {
-        for entry in self.0.iter().filter(|entry| entry.dirty && !entry.halted) {
-            soonest.offer(Wake::Record, entry.backoff.until());
+        for (index, backoff) in self.backoffs.iter().enumerate() {
+            if self.dirty & !self.halted & 1 << index != 0 {
+                soonest.offer(Wake::Record, backoff.until());
+            }
         }
     }
 }
@@ -244,9 +262,9 @@ mod tests {
     #[test]
     fn a_record_that_changes_while_it_is_saved_is_saved_again() {
         let mut ledger = Ledger::default();
-        ledger.0[Record::State.index()].dirty = true;
+        ledger.change(Record::State);
         assert_eq!(ledger.next(Instant::BOOT), Some(Record::State));
-        ledger.0[Record::State.index()].dirty = true;
+        ledger.change(Record::State);
         assert_eq!(ledger.next(Instant::BOOT), None);
         assert!(ledger.stored(Instant::BOOT, 0, Record::State, Ok(())));
         assert!(!ledger.is_saved(Record::State));

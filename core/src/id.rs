@@ -201,13 +201,19 @@ impl core::error::Error for Malformed {}
 impl Digest {
     /// The SHA-256 digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        Self::of_both(&[], bytes)
     }
 
     /// The digest of this digest followed by `bytes`.
     pub fn chain(&self, bytes: &[u8]) -> Self {
-        let mut hash = Sha256::new_with_prefix(self.0);
-        hash.update(bytes);
+        Self::of_both(&self.0, bytes)
+    }
+
+    #[inline(never)]
+    fn of_both(first: &[u8], rest: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(first);
+        hash.update(rest);
         Self(hash.finalize().into())
     }
 }
@@ -341,6 +347,17 @@ impl<'de> Deserialize<'de> for Uuid {
     }
 }
 
+/// The next text, of at most so many bytes; another is refused, and none then.
+#[inline(never)]
+fn text_run<'a>(from: &mut Reader<'a>, most: usize, allowed: fn(u8) -> bool) -> &'a [u8] {
+    let run = from.run();
+    if run.len() <= most && is_text(run, allowed) {
+        return run;
+    }
+    from.refuse();
+    &[]
+}
+
 /// Whether these bytes are some and all allowed.
 fn is_text(bytes: &[u8], allowed: fn(u8) -> bool) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| allowed(*byte))
@@ -375,12 +392,10 @@ macro_rules! short_text {
 
         impl Decode<'_> for $name {
             fn decode(from: &mut Reader<'_>) -> Self {
-                let text = from.run();
-                let text = Vec::from_slice(text).ok().filter(|_| is_text(text, $allowed));
-                Self(text.unwrap_or_else(|| {
-                    from.refuse();
-                    Vec::new()
-                }))
+                let mut text = Vec::new();
+                let run = text_run(from, { $len }, $allowed);
+                text.extend_from_slice(run).expect("it is no longer than that");
+                Self(text)
             }
         }
 

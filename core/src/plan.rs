@@ -139,15 +139,25 @@ impl Locks {
 
     /// Lets a lock go; whether there was one.
     pub fn release(&mut self, owner: &Name) -> bool {
-        let before = self.0.len();
-        self.0.retain(|lock| lock.owner != *owner);
-        before != self.0.len()
+        self.drop_first(|lock| lock.owner == *owner)
     }
 
     /// Lets go what has ended by `now`.
     pub fn expire(&mut self, now: Instant) {
-        self.0
-            .retain(|lock| lock.expires.is_none_or(|end| end > now));
+        while self.drop_first(|lock| lock.expires.is_some_and(|end| end <= now)) {}
+    }
+
+    fn drop_first(&mut self, is_it: impl Fn(&Lock) -> bool) -> bool {
+        let found = self.0.iter().position(is_it);
+        if let Some(at) = found {
+            self.drop_at(at);
+        }
+        found.is_some()
+    }
+
+    #[inline(never)]
+    fn drop_at(&mut self, at: usize) {
+        self.0.swap_remove(at);
     }
 
     /// All of them, in no order.

@@ -67,12 +67,12 @@ impl Identity {
     }
 
     /// Takes the confirmation; whether it was for this device and told something new.
-    pub(crate) fn confirm(&mut self, cx: &mut Context, registered: &Registered) -> bool {
+    pub(crate) fn confirm(&mut self, cx: &mut Context, registered: Registered) -> bool {
         if registered.uuid != self.uuid || self.registered {
             return false;
         }
         self.registered = true;
-        self.tunnel.clone_from(&registered.tunnel);
+        self.tunnel = registered.tunnel;
         cx.changed(Record::Identity);
         true
     }

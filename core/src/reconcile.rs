@@ -201,6 +201,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     }
 
     /// Whether the goal is on trial.
+    #[inline(never)]
     fn on_trial(&self) -> bool {
         self.state.trial.is_some() && !self.shelved
     }
@@ -436,9 +437,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             }
         }
         for lock in self.locks.held() {
-            if let Some(end) = lock.expires {
-                soonest.offer(Wake::Components, end);
-            }
+            soonest.offer_some(Wake::Components, lock.expires);
         }
         self.trial_deadlines(soonest);
     }

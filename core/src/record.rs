@@ -313,6 +313,7 @@ impl RecordRef<'_> {
     /// # Errors
     ///
     /// [`NoRoom`]; nothing may be saved then.
+    #[inline(never)]
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, NoRoom> {
         let (head, body) = out.split_at_mut_checked(HEAD).ok_or(NoRoom)?;
         let mut writer = Writer::new(body);

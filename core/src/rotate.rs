@@ -35,16 +35,16 @@ impl Identity {
     }
 
     /// Takes the tunnel that the fleet tells of; whether it is one to be tried.
-    pub(crate) fn offer_tunnel(&mut self, cx: &mut Context, tunnel: &Tunnel) -> bool {
-        let is_in_use = self.tunnel.as_ref() == Some(tunnel);
+    pub(crate) fn offer_tunnel(&mut self, cx: &mut Context, tunnel: Tunnel) -> bool {
+        let is_in_use = self.tunnel.as_ref() == Some(&tunnel);
         let is_known = match &self.tunnel_pending {
-            Some(pending) => pending == tunnel,
+            Some(pending) => *pending == tunnel,
             None => is_in_use,
         };
         if is_known {
             return false;
         }
-        self.tunnel_pending = (!is_in_use).then(|| tunnel.clone());
+        self.tunnel_pending = (!is_in_use).then_some(tunnel);
         cx.changed(Record::Identity);
         if !is_in_use {
             cx.note(Note::TunnelOffered);
@@ -61,22 +61,22 @@ impl Identity {
             return self.rotation_ordered;
         }
         let schedule = self.schedule(period_s?);
-        schedule
-            .into_iter()
-            .find_map(|(at, kind)| (at? <= now).then_some(kind))
+        let is_due = |at: &Option<UnixTime>| at.is_some_and(|at| at <= now);
+        let due = schedule.iter().find(|(at, _)| is_due(at));
+        due.map(|(_, kind)| *kind)
     }
 
     /// When the next rotation is due by the clock.
     pub(crate) fn next_rotation(&self, period_s: Option<u32>) -> Option<UnixTime> {
         let schedule = self.schedule(period_s?);
-        schedule.into_iter().filter_map(|(at, _)| at).min()
+        schedule.iter().filter_map(|(at, _)| *at).min()
     }
 
     /// When each key is due. A device's own share of an eighth of the period is taken off, so that a fleet that was made on one day does not rotate in one hour.
     fn schedule(&self, period_s: u32) -> [(Option<UnixTime>, KeyKind); 2] {
         let share = u64::from(period_s) / 8 * u64::from(self.uuid.0[0]) / 256;
         let period_s = u64::from(period_s) - share;
-        let after = |rotated: UnixTime| UnixTime(rotated.0.saturating_add(period_s));
+        let after = |rotated: UnixTime| rotated.later(period_s);
         let tunnel = self.tunnel.is_some();
         [
             (Some(after(self.api_key_rotated)), KeyKind::Api),

@@ -33,6 +33,10 @@ impl Soonest {
         }
     }
 
+    pub(crate) fn offer_some(&mut self, why: Wake, at: Option<Instant>) {
+        self.offer(why, at.unwrap_or(Self::NEVER));
+    }
+
     pub(crate) fn found(self) -> (Option<Instant>, Wake) {
         (Some(self.at).filter(|at| *at < Self::NEVER), self.why)
     }

@@ -22,7 +22,7 @@ pub(crate) enum Verb {
 }
 
 /// What the agent remembers of an instance beside what [`plan`](crate::plan) needs.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Track {
     pub(crate) busy: Option<(StepId, Verb)>,
     pub(crate) hold: Backoff,
@@ -33,6 +33,20 @@ pub(crate) struct Track {
     pub(crate) confirmed: bool,
     pub(crate) fetched: u64,
     pub(crate) report_due: bool,
+}
+
+impl Track {
+    const NONE: Self = Self {
+        busy: None,
+        hold: Backoff::NONE,
+        started_at: Instant::BOOT,
+        healthy_since: None,
+        probe_at: Instant::BOOT,
+        failures: 0,
+        confirmed: false,
+        fetched: 0,
+        report_due: false,
+    };
 }
 
 #[derive(Debug)]
@@ -47,8 +61,8 @@ pub(crate) struct Table<const COMPONENTS: usize> {
 impl<const COMPONENTS: usize> Table<COMPONENTS> {
     pub(crate) fn new() -> Self {
         Self {
-            instances: core::array::from_fn(|_| core::array::from_fn(|_| None)),
-            tracks: [[Track::default(); COMPONENTS]; 3],
+            instances: [const { [const { None }; COMPONENTS] }; 3],
+            tracks: [[Track::NONE; COMPONENTS]; 3],
             next_step: 1,
             overflowed: false,
         }
@@ -62,6 +76,7 @@ impl<const COMPONENTS: usize> Table<COMPONENTS> {
         &self.tracks.as_flattened()[row]
     }
 
+    #[inline(never)]
     pub(crate) fn track_mut(&mut self, row: usize) -> &mut Track {
         &mut self.tracks.as_flattened_mut()[row]
     }
@@ -95,14 +110,14 @@ impl<const COMPONENTS: usize> Table<COMPONENTS> {
         self.instances.as_flattened_mut()[row] = Some(instance);
         *self.track_mut(row) = Track {
             report_due: true,
-            ..Track::default()
+            ..Track::NONE
         };
         Some(row)
     }
 
     pub(crate) fn remove(&mut self, row: usize) {
         self.instances.as_flattened_mut()[row] = None;
-        *self.track_mut(row) = Track::default();
+        *self.track_mut(row) = Track::NONE;
     }
 
     /// Changes what is known of an instance.

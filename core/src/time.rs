@@ -40,6 +40,14 @@ impl Decode<'_> for UnixTime {
     }
 }
 
+impl UnixTime {
+    /// So many seconds later; saturates.
+    #[inline(never)]
+    pub(crate) const fn later(self, s: u64) -> Self {
+        Self(self.0.saturating_add(s))
+    }
+}
+
 impl Instant {
     /// The moment of boot.
     pub const BOOT: Self = Self(0);
@@ -55,6 +63,7 @@ impl Instant {
     }
 
     /// Time since `earlier`, or zero when `earlier` is later: a clock that jumps back costs a delay, never a panic.
+    #[inline(never)]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }
@@ -70,6 +79,7 @@ impl Duration {
     }
 
     /// A span of `s` seconds; saturates.
+    #[inline(never)]
     pub const fn from_secs(s: u64) -> Self {
         Self(s.saturating_mul(1000))
     }

@@ -340,6 +340,7 @@ impl core::error::Error for Rejection {}
 /// # Errors
 ///
 /// [`Rejection::TooLarge`] when `out` is too short.
+#[inline(never)]
 pub fn encode<'o, T: Encode>(message: &T, out: &'o mut [u8]) -> Result<&'o [u8], Rejection> {
     let mut to = Writer::new(out);
     to.byte(VERSION);
@@ -366,6 +367,7 @@ pub fn decode_down(bytes: &[u8]) -> Result<Down<'_>, Rejection> {
     decode(bytes)
 }
 
+#[inline(never)]
 fn decode<'a, T: Decode<'a>>(bytes: &'a [u8]) -> Result<T, Rejection> {
     let mut from = body(bytes)?;
     let message = T::decode(&mut from);

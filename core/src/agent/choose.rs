@@ -57,7 +57,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             let elapsed_s = (self.cx.now - self.clock_saved_at).as_secs();
             self.clock_saved_at = self.cx.now;
             self.clock.floor = self.clock.floor.max(wall);
-            self.clock.handshake.0 = self.clock.handshake.0.saturating_add(elapsed_s);
+            self.clock.handshake = self.clock.handshake.later(elapsed_s);
             self.cx.changed(Record::Clock);
         }
         if self.trust.is_frozen(Some(wall)) && !self.reporter.frozen {
@@ -222,6 +222,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             .expect("nothing about an identity is chosen before there is one")
     }
 
+    #[inline(never)]
     fn credentials(&self, attempt: Option<Attempt>) -> Credentials<'_> {
         let identity = self.known();
         let key = match (attempt, &identity.wireguard_pending) {
@@ -263,9 +264,10 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     /// It counts by itself: were it raised by what documents say of the time, a thief of the director's key could push it to its end and cut the device off for ever.
     fn handshake_floor(&self) -> UnixTime {
         let elapsed_s = (self.cx.now - self.clock_saved_at).as_secs();
-        UnixTime(self.clock.handshake.0.saturating_add(elapsed_s))
+        self.clock.handshake.later(elapsed_s)
     }
 
+    #[inline(never)]
     fn message(&mut self, cargo: Cargo) -> Up {
         let identity = self
             .identity
@@ -297,6 +299,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     }
 
     /// The earliest moment at which something has to be looked at again, and what for.
+    #[inline(never)]
     fn next_wake(&self) -> (Option<Instant>, Wake) {
         let mut soonest = Soonest::after(self.cx.now);
         if !self.rebooting {
@@ -313,16 +316,17 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             return;
         };
         let can_link = self.config.provisioning_key.is_some() || identity.registered;
-        if let (true, Some(at)) = (can_link, self.link.deadline()) {
-            soonest.offer(Wake::Link, at);
+        if can_link {
+            soonest.offer_some(Wake::Link, self.link.deadline());
         }
         if identity.tunnel_pending.is_some() {
             soonest.offer(Wake::Link, self.link.tunnel_at());
         }
-        if self.link.may_send(self.cx.now)
-            && let Some(at) = self.reporter.due(&self.trust, &self.reconcile)
-        {
-            soonest.offer(Wake::Report, at);
+        if self.link.may_send(self.cx.now) {
+            soonest.offer_some(
+                Wake::Report,
+                self.reporter.due(&self.trust, &self.reconcile),
+            );
         }
     }
 

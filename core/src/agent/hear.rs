@@ -33,7 +33,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     /// The time, at least.
     pub(super) fn wall(&self) -> UnixTime {
         let elapsed_s = (self.cx.now - self.wall_at).as_secs();
-        UnixTime(self.wall.0.saturating_add(elapsed_s))
+        self.wall.later(elapsed_s)
     }
 
     pub(super) fn clock_set(&mut self, time: UnixTime) {
@@ -43,6 +43,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn record_stored(&mut self, record: Record, result: Result<(), Failure>) {
         let chance = u32::from_le_bytes(self.cx.random());
         let now = self.cx.now;
@@ -71,6 +72,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn key_created(&mut self, slot: u8, result: Result<PublicKey, Failure>) {
         if !core::mem::take(&mut self.creating_key) {
             return;
@@ -157,12 +159,13 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn received(&mut self, down: Down<'_>) {
         if self.link.is_down() {
             return;
         }
         match down {
-            Down::Registered(registered) => self.registered(&registered),
+            Down::Registered(registered) => self.registered(registered),
             Down::Refused(refused) => self.refused(refused),
             Down::Target(_)
             | Down::Root(_)
@@ -174,7 +177,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             Down::Root(root) => self.root(root.document),
             Down::KeyAccepted(accepted) => self.key_accepted(accepted),
             Down::Command(command) => self.command(command),
-            Down::Tunnel(tunnel) => self.tunnel_offered(&tunnel),
+            Down::Tunnel(tunnel) => self.tunnel_offered(tunnel),
         }
     }
 
@@ -192,7 +195,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         });
     }
 
-    fn registered(&mut self, registered: &Registered) {
+    fn registered(&mut self, registered: Registered) {
         let Some(identity) = &mut self.identity else {
             return;
         };
@@ -235,7 +238,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         }
     }
 
-    fn tunnel_offered(&mut self, tunnel: &Tunnel) {
+    fn tunnel_offered(&mut self, tunnel: Tunnel) {
         let Some(identity) = &mut self.identity else {
             return;
         };
@@ -266,6 +269,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         self.cx.note(Note::Offence(offence));
     }
 
+    #[inline(never)]
     fn assigned(&mut self, target: SignedTarget<'_>) {
         let (Blob::Raw(assignment), Blob::Raw(release)) = (target.assignment, target.release)
         else {
@@ -288,6 +292,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         self.reconcile.assign(&mut self.cx, target);
     }
 
+    #[inline(never)]
     fn root(&mut self, document: Blob<'_>) {
         let Blob::Raw(document) = document else {
             return self.offended(Offence::Undecodable);

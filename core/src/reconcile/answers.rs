@@ -83,84 +83,64 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         }
     }
 
-    pub(crate) fn fetched(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
-        let Some(row) = self.table.finish(id, Verb::Fetch) else {
+    /// Takes the answer to a step; a probe is answered by what it [found](Self::probed).
+    #[inline(never)]
+    pub(crate) fn answered(
+        &mut self,
+        cx: &mut Context,
+        verb: Verb,
+        id: StepId,
+        result: Result<(), Failure>,
+    ) {
+        let Some(row) = self.table.finish(id, verb) else {
             return;
         };
-        self.table
-            .set_no_space(row, result == Err(Failure::NoSpace));
-        match result {
-            Ok(()) => self.done(row, Presence::Fetched),
-            Err(failure) => self.failed(cx, row, failure),
+        if verb == Verb::Fetch {
+            self.table
+                .set_no_space(row, result == Err(Failure::NoSpace));
         }
-    }
-
-    pub(crate) fn staged(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
-        let Some(row) = self.table.finish(id, Verb::Stage) else {
-            return;
-        };
         match result {
-            Ok(()) => self.done(row, Presence::Staged),
+            Ok(()) => self.succeeded(cx, verb, row),
             Err(failure) => {
-                if failure == Failure::Corrupt {
+                match verb {
                     // What was fetched is of no use: fetch it again.
-                    self.table.set(row, Presence::Missing);
+                    Verb::Stage if failure == Failure::Corrupt => {
+                        self.table.set(row, Presence::Missing);
+                    }
+                    Verb::Start => self.table.set(row, Presence::Staged),
+                    Verb::Fetch
+                    | Verb::Stage
+                    | Verb::Stop
+                    | Verb::Probe
+                    | Verb::Confirm
+                    | Verb::Remove => (),
                 }
                 self.failed(cx, row, failure);
+                if verb == Verb::Start {
+                    self.count_failure(cx, row, Reason::DidNotStart);
+                }
             }
         }
     }
 
-    pub(crate) fn started(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
-        let Some(row) = self.table.finish(id, Verb::Start) else {
-            return;
-        };
-        match result {
-            Ok(()) => self.table.track_mut(row).probe_at = cx.now,
-            Err(failure) => {
-                self.table.set(row, Presence::Staged);
-                self.failed(cx, row, failure);
-                self.count_failure(cx, row, Reason::DidNotStart);
-            }
-        }
-    }
-
-    pub(crate) fn stopped(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
-        let Some(row) = self.table.finish(id, Verb::Stop) else {
-            return;
-        };
-        match result {
-            Ok(()) => {
+    fn succeeded(&mut self, cx: &Context, verb: Verb, row: usize) {
+        match verb {
+            Verb::Fetch => self.done(row, Presence::Fetched),
+            Verb::Stage => self.done(row, Presence::Staged),
+            Verb::Start => self.table.track_mut(row).probe_at = cx.now,
+            Verb::Stop => {
                 self.table.set_restart(row, false);
                 self.table.set(row, Presence::Staged);
                 self.table.track_mut(row).healthy_since = None;
             }
-            Err(failure) => self.failed(cx, row, failure),
-        }
-    }
-
-    pub(crate) fn removed(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
-        let Some(row) = self.table.finish(id, Verb::Remove) else {
-            return;
-        };
-        match result {
-            Ok(()) => {
+            Verb::Remove => {
                 self.table.remove(row);
                 if core::mem::take(&mut self.table.overflowed) {
                     self.inventory = Inventory::Wanted;
                 }
             }
-            Err(failure) => self.failed(cx, row, failure),
-        }
-    }
-
-    pub(crate) fn confirmed(&mut self, cx: &mut Context, id: StepId, result: Result<(), Failure>) {
-        let Some(row) = self.table.finish(id, Verb::Confirm) else {
-            return;
-        };
-        match result {
-            Ok(()) => self.table.track_mut(row).confirmed = true,
-            Err(failure) => self.failed(cx, row, failure),
+            Verb::Confirm => self.table.track_mut(row).confirmed = true,
+            Verb::Probe => (),
         }
     }
 

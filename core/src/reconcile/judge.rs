@@ -100,9 +100,8 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         if !self.on_trial() {
             return;
         }
-        let windows = self.goal().iter().filter_map(|part| self.window_end(part));
-        for end in windows.chain(self.reach_deadline()) {
-            soonest.offer(Wake::Components, end);
-        }
+        let windows = self.goal().iter().map(|part| self.window_end(part));
+        windows.for_each(|end| soonest.offer_some(Wake::Components, end));
+        soonest.offer_some(Wake::Components, self.reach_deadline());
     }
 }

@@ -97,6 +97,7 @@ impl TrustState {
     }
 
     /// Takes what was accepted.
+    #[inline(never)]
     pub(crate) fn see(&mut self, seen: &Seen) {
         self.counter = seen.counter;
         self.assignment = Some(seen.assignment);
@@ -105,6 +106,7 @@ impl TrustState {
     }
 
     /// Takes an accepted root; see [`Trust::accept_root`].
+    #[inline(never)]
     pub(crate) fn follow(&mut self, root: Root) {
         if !root.same_holders(&self.root, Role::Director) {
             self.counter = 0;
@@ -126,17 +128,16 @@ impl TrustState {
 }
 
 fn well_formed(root: &Root) -> Result<(), Offence> {
-    let possible = [Role::Root, Role::Release, Role::Director]
-        .into_iter()
-        .all(|role| root.role(role).is_possible(root.keys.len()));
-    if possible {
-        Ok(())
-    } else {
-        Err(Offence::ImpossibleThreshold)
+    for keys in &[root.root, root.release, root.director] {
+        if !keys.is_possible(root.keys.len()) {
+            return Err(Offence::ImpossibleThreshold);
+        }
     }
+    Ok(())
 }
 
 impl<C: Codec> Trust<'_, C> {
+    #[inline(never)]
     fn time(&self) -> UnixTime {
         self.state.time_floor.max(self.clock.unwrap_or_default())
     }
@@ -157,6 +158,7 @@ impl<C: Codec> Trust<'_, C> {
     }
 
     /// As [`accept_root`](Self::accept_root), for who holds the state and lets it [`follow`](TrustState::follow).
+    #[inline(never)]
     pub(crate) fn judge_root(&self, bytes: &[u8]) -> Result<Root, Offence> {
         let envelope = self.codec.open(bytes)?;
         envelope.verify(&self.state.root, self.state.root.root)?;
@@ -186,6 +188,7 @@ impl<C: Codec> Trust<'_, C> {
     }
 
     /// As [`accept_target`](Self::accept_target), for who holds the state and lets it [`see`](TrustState::see).
+    #[inline(never)]
     pub(crate) fn judge_target<const COMPONENTS: usize>(
         &self,
         assignment: &[u8],
@@ -205,7 +208,7 @@ impl<C: Codec> Trust<'_, C> {
         }
         let (head, reader) = self.codec.release(signed)?;
         self.check_release(&head)?;
-        let mut target = target(&assigned.head, head, reader.components()?);
+        let mut target = target(&assigned.head, head, reader.all()?);
         settle(&mut target.parts, &assigned.settings)?;
         for part in &target.parts {
             target.id = target.id.chain(&part.instance.0);

@@ -227,6 +227,7 @@ pub trait Codec {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Compact;
 
+// Parts of one judgement whose frames are large are functions of their own: an instruction reaches only so far into a frame.
 impl Codec for Compact {
     fn open<'a>(&self, bytes: &'a [u8]) -> Result<Envelope<'a>, Offence> {
         Envelope::open(bytes)
@@ -239,6 +240,7 @@ impl Codec for Compact {
         Ok(root)
     }
 
+    #[inline(never)]
     fn assignment<const COMPONENTS: usize>(
         &self,
         payload: &[u8],
@@ -278,12 +280,20 @@ pub struct ReleaseReader<'a> {
 }
 
 impl ReleaseReader<'_> {
-    /// Reads all components, as themselves or as parts of a target, and checks that they can be a release.
+    /// Reads all components and checks that they can be a release.
     ///
     /// # Errors
     ///
     /// [`Offence::TooManyComponents`], [`Offence::Components`], or a decoding error.
-    pub fn components<T: From<Component> + AsRef<Component>, const COMPONENTS: usize>(
+    pub fn components<const COMPONENTS: usize>(
+        self,
+    ) -> Result<Vec<Component, COMPONENTS>, Offence> {
+        self.all()
+    }
+
+    /// Reads all components as [`components`](Self::components) does, as they are or as parts of a target.
+    #[inline(never)]
+    pub(super) fn all<T: From<Component> + AsRef<Component>, const COMPONENTS: usize>(
         self,
     ) -> Result<Vec<T, COMPONENTS>, Offence> {
         let mut all = Vec::new();
