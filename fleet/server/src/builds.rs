@@ -161,9 +161,9 @@ impl App {
         Ok(())
     }
 
-    /// Says of builds that a server of this name left behind that they failed.
-    pub(crate) async fn fail_left_behind(&self, server: &str) -> Result<(), db::Error> {
-        for (fleet, number) in db::builds::left_behind(&self.db, server).await? {
+    /// Says of builds that the server before this one left behind that they failed.
+    pub(crate) async fn fail_left_behind(&self) -> Result<(), db::Error> {
+        for (fleet, number) in db::builds::left_behind(&self.db).await? {
             let mut tx = self.db.write().await?;
             let end = db::builds::End {
                 state: BuildState::Failed,

@@ -5,7 +5,6 @@
 //! has one writer at a time anyway, so it gets one writing connection and no statement ever
 //! waits for a lock; every commit is synced, because what is acknowledged must survive a cut.
 
-pub(crate) mod alone;
 pub(crate) mod assignments;
 pub(crate) mod blobs;
 pub(crate) mod builds;
@@ -13,6 +12,8 @@ pub(crate) mod changes;
 pub(crate) mod commands;
 pub(crate) mod devices;
 pub(crate) mod fleets;
+pub(crate) mod kept_keys;
+pub(crate) mod lead;
 pub(crate) mod log_lines;
 pub(crate) mod manifests;
 pub(crate) mod members;
@@ -43,6 +44,8 @@ const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// How long a request waits for a connection before it is answered with an error.
 const ACQUIRE: Duration = Duration::from_secs(10);
+/// A server that falls asleep within a transaction does not keep others waiting for longer.
+const POSTGRES_SETTING: &str = "SET idle_in_transaction_session_timeout = '10s'";
 
 /// Which database is behind the one code path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,14 +67,25 @@ pub(crate) struct Db {
     events: Listeners,
     /// Counts changes of who may do what.
     access: Arc<watch::Sender<u64>>,
+    /// What transactions pass before they are committed, where there can be another server.
+    fence: Option<lead::Fence>,
+}
+
+/// Whether the database is a file of this machine, which one process writes.
+pub(crate) fn is_sqlite(url: &str) -> bool {
+    url.starts_with("sqlite:")
 }
 
 impl Db {
     /// Connects and brings the schema up to date.
-    pub(crate) async fn open(url: &str, events: Listeners) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        url: &str,
+        events: Listeners,
+        fence: Option<lead::Fence>,
+    ) -> Result<Self, Error> {
         sqlx::any::install_default_drivers();
         let options: AnyConnectOptions = url.parse()?;
-        let db = if url.starts_with("sqlite:") {
+        let db = if is_sqlite(url) {
             // The writer comes first: it makes the file and sets it to write-ahead logging.
             let write = sqlite_pool(options.clone(), 1).await?;
             let read = sqlite_pool(options, SQLITE_READERS).await?;
@@ -81,11 +95,15 @@ impl Db {
                 backend: Backend::Sqlite,
                 events,
                 access: Arc::default(),
+                fence,
             }
         } else {
             let pool = AnyPoolOptions::new()
                 .max_connections(POSTGRES_CONNECTIONS)
                 .acquire_timeout(ACQUIRE);
+            let pool = pool.after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(POSTGRES_SETTING).await.map(drop) })
+            });
             let pool = pool.connect_with(options).await?;
             Self {
                 read: pool.clone(),
@@ -93,6 +111,7 @@ impl Db {
                 backend: Backend::Postgres,
                 events,
                 access: Arc::default(),
+                fence,
             }
         };
         migrations::run(&db).await?;
@@ -114,7 +133,16 @@ impl Db {
             self.write.begin_with(begin).await?,
             self.events.clone(),
             Arc::clone(&self.access),
+            self.fence.as_ref(),
         ))
+    }
+
+    /// Fails when another server leads by now.
+    pub(crate) async fn check_lead(&self) -> Result<(), Error> {
+        match self.fence {
+            Some(_) => self.write().await?.commit().await,
+            None => Ok(()),
+        }
     }
 
     /// Word of when it changed who may do what.

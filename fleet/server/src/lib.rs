@@ -9,8 +9,10 @@ mod config;
 mod db;
 mod device;
 mod direct;
+mod doors;
 mod folder;
 mod http;
+mod kept_keys;
 mod logs;
 mod metrics;
 mod openapi;
@@ -23,6 +25,7 @@ mod secret;
 mod server;
 mod signer;
 mod specs;
+mod standby;
 mod store;
 mod tunnel;
 
@@ -31,7 +34,7 @@ pub use certificate::CertificateError;
 pub use config::{
     Admin, Blobs, Builder, Config, ConfigError, Database, Https, Limits, Logs, Mqtt, Tunnel,
 };
-pub use server::{Handle, Server, StartError, openapi_json};
+pub use server::{Handle, Server, StartError, openapi_json, serve};
 pub use tunnel::TunnelError;
 
 use std::sync::{Arc, OnceLock};

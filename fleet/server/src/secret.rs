@@ -8,6 +8,7 @@ use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, Salt
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use ring::aead::{self, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac};
 
@@ -128,6 +129,42 @@ impl Secrets {
             .expect("an HMAC-SHA256 has 32 bytes")
     }
 
+    /// What the servers on one database leave there to know each other by.
+    pub(crate) fn mark(&self) -> String {
+        hex::encode(hmac::sign(&self.key, b"servers of one database"))
+    }
+
+    /// Seals a key for whoever has the same `secret.key`; it opens under its name alone.
+    pub(crate) fn seal(&self, name: &str, key: &[u8]) -> String {
+        let nonce = random::<{ aead::NONCE_LEN }>();
+        let mut sealed = key.to_vec();
+        self.sealing()
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(name),
+                &mut sealed,
+            )
+            .expect("a key is shorter than what can be sealed");
+        hex::encode([&nonce[..], &sealed].concat())
+    }
+
+    /// Opens what was sealed under this name, if it was sealed with the same `secret.key`.
+    pub(crate) fn open(&self, name: &str, sealed: &str) -> Option<Vec<u8>> {
+        let bytes = hex::decode(sealed).ok()?;
+        let (nonce, sealed) = bytes.split_first_chunk()?;
+        let (nonce, mut sealed) = (Nonce::assume_unique_for_key(*nonce), sealed.to_vec());
+        let opened = self
+            .sealing()
+            .open_in_place(nonce, Aad::from(name), &mut sealed);
+        Some(opened.ok()?.to_vec())
+    }
+
+    fn sealing(&self) -> LessSafeKey {
+        let key = hmac::sign(&self.key, b"keys of the server, sealed");
+        let key = UnboundKey::new(&CHACHA20_POLY1305, key.as_ref());
+        LessSafeKey::new(key.expect("an HMAC-SHA256 has 32 bytes"))
+    }
+
     /// The password as argon2 sees it: keyed, and of one length whatever was typed.
     fn keyed(&self, password: &str) -> Vec<u8> {
         STANDARD_NO_PAD
@@ -163,6 +200,18 @@ mod tests {
         assert_eq!(id_of(&secret, "lst"), Some("0123456789abcdef"));
         assert_eq!(id_of(&secret, "lsp"), None);
         assert_eq!(id_of("lst_short_x", "lst"), None);
+    }
+
+    #[test]
+    fn what_is_sealed_opens_under_its_name_and_with_its_key_alone() {
+        let (ours, theirs) = (Secrets::new(&[1; 32]), Secrets::new(&[2; 32]));
+        let sealed = ours.seal("ca.key", b"private");
+        assert_eq!(ours.open("ca.key", &sealed).unwrap(), b"private");
+        assert_eq!(ours.open("hub.key", &sealed), None);
+        assert_eq!(theirs.open("ca.key", &sealed), None);
+        assert_eq!(ours.open("ca.key", "00"), None);
+        assert_ne!(ours.seal("ca.key", b"private"), sealed);
+        assert_ne!(ours.mark(), theirs.mark());
     }
 
     #[test]

@@ -5,19 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificate::{Certificate, CertificateError};
+use crate::db::lead::Lead;
+use crate::doors::Doors;
 use crate::http::failure::Failure;
-use crate::http::listener::Incoming;
-use crate::http::peer::{Peer, Rate};
+use crate::http::peer::Rate;
 use crate::{
     App, Config, Shared, builds, bus, clock, db, device, direct, folder, http, logs, metrics,
-    openapi, registry, roster, rotation, secret, signer, store, tunnel,
+    openapi, registry, roster, rotation, secret, signer, standby, store, tunnel,
 };
 
 /// Events that a slow listener may fall behind.
@@ -28,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(10);
 const SWEEP: Duration = Duration::from_secs(300);
 /// How long what nothing needs is kept in the registry: longer than any push takes.
 const GRACE_OF_BLOBS: Duration = Duration::from_secs(24 * 3600);
+
+/// Time between two tries to serve again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,11 +45,11 @@ pub enum StartError {
     /// The database cannot be opened or brought up to date.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
-    /// Another server works on the database.
+    /// The servers that worked on the database before have another secret.
     #[error(
-        "another server works on this database: stop it first, or give this one a database of its own"
+        "this database belongs to servers with another `secret.key`: copy that file from the data folder of one of them, or give this server a database of its own"
     )]
-    Taken,
+    Stranger,
     /// TLS cannot be served.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -65,6 +67,9 @@ pub enum StartError {
     /// The tunnel hub does not start.
     #[error(transparent)]
     Tunnel(#[from] tunnel::TunnelError),
+    /// The keys that servers on one database share could not be stored.
+    #[error("keys in the database: {0}")]
+    Keys(String),
     /// The first administrator could not be made.
     #[error("first administrator: {0}")]
     Admin(String),
@@ -80,10 +85,21 @@ pub struct Handle {
     http: Option<SocketAddr>,
     mqtt: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
+    /// Among several servers on one database, this one leads.
+    lead: Option<Leading>,
+}
+
+/// What keeps the lead, and what gives it up.
+struct Leading {
+    holds: JoinHandle<()>,
+    give_up: CancellationToken,
 }
 
 impl Server {
     /// Starts everything the configuration asks for; when this returns, it is served.
+    ///
+    /// Of several servers on one PostgreSQL database, one works: this waits until it is the one, and
+    /// says so to whoever asks in the meantime.
     ///
     /// # Errors
     /// When a folder, key, database or address cannot be used; the message says which.
@@ -97,20 +113,21 @@ impl Server {
             secret::random::<32>().to_vec()
         })
         .map_err(data)?;
-        let certificate = Certificate::load(&config.data, &config.https)?;
-        let (events, _) = broadcast::channel(EVENTS);
+        let secrets = secret::Secrets::new(&key);
+        let doors = Doors::bind(&config)?;
         let url = config
             .database
             .url
             .clone()
             .unwrap_or_else(|| sqlite_url(&config));
-        let alone = if url.starts_with("sqlite:") {
+        let lead = if db::is_sqlite(&url) {
             None
         } else {
-            let alone = db::alone::Alone::take(&url).await?;
-            Some(alone.ok_or(StartError::Taken)?)
+            Some(standby::lead(&url, &config, &secrets, &doors).await?)
         };
-        let db = db::Db::open(&url, events.clone()).await?;
+        let certificate = Certificate::load(&config.data, &config.https)?;
+        let (events, _) = broadcast::channel(EVENTS);
+        let db = db::Db::open(&url, events.clone(), lead.as_ref().map(Lead::fence)).await?;
         let (reports, waiting) = device::reports();
         let app = App(Arc::new(Shared {
             signer: signer::Signer::keep(&config.data).map_err(data)?,
@@ -127,7 +144,7 @@ impl Server {
             bus: std::sync::OnceLock::new(),
             tunnel: std::sync::OnceLock::new(),
             db,
-            secrets: secret::Secrets::new(&key),
+            secrets,
             events,
             failures: Rate::new(config.limits.failures_per_minute),
             metrics: metrics::Metrics::default(),
@@ -136,45 +153,112 @@ impl Server {
             stop: CancellationToken::new(),
             config,
         }));
-        app.first_admin()
-            .await
-            .map_err(|failure| StartError::Admin(failure.text().to_owned()))?;
-        for credentials in db::devices::credentials(&app.db).await? {
-            app.roster.put(credentials);
-        }
-        let broker = bus::Embedded::start(&app, &app.config.data).await?;
-        let _ = app.bus.set(Arc::clone(&broker));
-        if let Some(listen) = app.config.tunnel.listen {
-            let hub = tunnel::Tunnel::start(
-                &app.config.tunnel,
-                listen,
-                &app.config.data,
-                app.secrets.clone(),
-            )
-            .await?;
-            let _ = app.tunnel.set(hub);
-        }
-        app.fail_left_behind(&app.builds.server).await?;
-        app.start_directors().await?;
-        let mut handle = serve(app.clone(), &certificate).await?;
-        handle.mqtt = broker.local();
-        if let Some(alone) = alone {
-            let held = alone.hold(app.stop.clone());
-            handle.tasks.push(tokio::spawn(held));
-        }
-        handle
-            .tasks
-            .extend(tunnel::serve(&app, broker.local()).await?);
-        handle
-            .tasks
-            .push(tokio::spawn(device::store_reports(app.clone(), waiting)));
-        handle.tasks.push(tokio::spawn(rotation::run(app.clone())));
-        handle
-            .tasks
-            .push(tokio::spawn(builds::wind_up(app.clone())));
-        handle.tasks.push(tokio::spawn(bus::run_outbox(app)));
-        Ok(handle)
+        let lead = lead.map(|lead| Leading::hold(lead, &app.stop));
+        work(app, &certificate, &doors, waiting, lead).await
     }
+}
+
+/// Serves until `ended`, and says each time that it begins to.
+///
+/// A server that has to stop by itself, because another one leads or the database is out of reach,
+/// stands by or tries again.
+///
+/// # Errors
+/// When it does not start, unless it had served before.
+pub async fn serve(
+    config: Config,
+    ended: impl Future<Output = ()>,
+    mut serving: impl FnMut(&Handle),
+) -> Result<(), StartError> {
+    let mut ended = std::pin::pin!(ended);
+    let mut served = false;
+    loop {
+        let started = tokio::select! {
+            () = &mut ended => return Ok(()),
+            started = Server::start(config.clone()) => started,
+        };
+        let handle = match started {
+            Err(error) if served && !matches!(error, StartError::Stranger) => {
+                tracing::warn!(%error, "trying again");
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            started => started?,
+        };
+        served = true;
+        serving(&handle);
+        let over = tokio::select! {
+            () = &mut ended => true,
+            () = handle.stopped() => false,
+        };
+        handle.stop().await;
+        if over {
+            return Ok(());
+        }
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.give_up.cancel();
+    }
+}
+
+impl Leading {
+    fn hold(lead: Lead, stop: &CancellationToken) -> Self {
+        let give_up = CancellationToken::new();
+        let holds = tokio::spawn(lead.hold(stop.clone(), give_up.clone()));
+        Self { holds, give_up }
+    }
+}
+
+/// Reads what is stored and begins to serve.
+async fn work(
+    app: App,
+    certificate: &Certificate,
+    doors: &Doors,
+    waiting: tokio::sync::mpsc::Receiver<device::Waiting>,
+    lead: Option<Leading>,
+) -> Result<Handle, StartError> {
+    let admin = |failure: Failure| StartError::Admin(failure.text().to_owned());
+    app.first_admin().await.map_err(admin)?;
+    for credentials in db::devices::credentials(&app.db).await? {
+        app.roster.put(credentials);
+    }
+    let broker = bus::Embedded::start(&app, &app.config.data).await?;
+    let _ = app.bus.set(Arc::clone(&broker));
+    if let Some(listen) = app.config.tunnel.listen {
+        let (config, data) = (&app.config.tunnel, &app.config.data);
+        let hub = tunnel::Tunnel::start(config, listen, data, app.secrets.clone()).await?;
+        let _ = app.tunnel.set(hub);
+    }
+    // Before anybody is shown what is made with them.
+    app.keep_keys_made()
+        .await
+        .map_err(|failure| StartError::Keys(failure.text().to_owned()))?;
+    app.fail_left_behind().await?;
+    app.start_directors().await?;
+    let mut tasks = doors.serve(&http::router(app.clone()), certificate, &app.stop)?;
+    tasks.extend(tunnel::serve(&app, broker.local()).await?);
+    tasks.push(tokio::spawn(sweep(app.clone())));
+    tasks.push(tokio::spawn(device::store_reports(app.clone(), waiting)));
+    tasks.push(tokio::spawn(rotation::run(app.clone())));
+    tasks.push(tokio::spawn(builds::wind_up(app.clone())));
+    tasks.push(tokio::spawn(bus::run_outbox(app.clone())));
+    let local = |source| StartError::Listen {
+        address: app.config.https.listen,
+        source,
+    };
+    let (https, http) = (doors.https().map_err(local)?, doors.http().map_err(local)?);
+    tracing::info!(%https, "serving");
+    Ok(Handle {
+        mqtt: broker.local(),
+        app,
+        https,
+        http,
+        tasks,
+        lead,
+    })
 }
 
 fn sqlite_url(config: &Config) -> String {
@@ -182,44 +266,6 @@ fn sqlite_url(config: &Config) -> String {
         "sqlite://{}?mode=rwc",
         config.data.join("lightship.db").display()
     )
-}
-
-async fn serve(app: App, certificate: &Certificate) -> Result<Handle, StartError> {
-    let tls = TlsAcceptor::from(certificate.server_config()?);
-    let places = Arc::new(Semaphore::new(app.config.limits.connections));
-    let router = http::router(app.clone());
-    let mut tasks = Vec::new();
-    let mut listen =
-        async |address: SocketAddr, tls: Option<TlsAcceptor>| -> Result<SocketAddr, StartError> {
-            let failed = |source| StartError::Listen { address, source };
-            let listener = TcpListener::bind(address).await.map_err(failed)?;
-            let local = listener.local_addr().map_err(failed)?;
-            let incoming = Incoming::start(listener, tls, Arc::clone(&places), app.stop.clone())
-                .map_err(failed)?;
-            let service = router.clone().into_make_service_with_connect_info::<Peer>();
-            let stop = app.stop.clone().cancelled_owned();
-            let served = axum::serve(incoming, service).with_graceful_shutdown(stop);
-            tasks.push(tokio::spawn(async move {
-                // The only error is one of accepting, and that our listener deals with itself.
-                let _ = served.await;
-            }));
-            Ok(local)
-        };
-    let https = listen(app.config.https.listen, Some(tls)).await?;
-    let http = match app.config.http {
-        Some(address) => Some(listen(address, None).await?),
-        None => None,
-    };
-    tasks.push(tokio::spawn(sweep(app.clone())));
-    tracing::info!(%https, "serving");
-    let mqtt = SocketAddr::from(([0, 0, 0, 0], 0));
-    Ok(Handle {
-        app,
-        https,
-        http,
-        mqtt,
-        tasks,
-    })
 }
 
 /// Clears away what has expired.
@@ -298,6 +344,11 @@ impl Handle {
         &self.app.authority_pem
     }
 
+    /// Returns when the server stops by itself: another one leads by now, or the database is out of reach.
+    pub async fn stopped(&self) {
+        self.app.stop.cancelled().await;
+    }
+
     /// Stops taking work, lets what is under way finish, and closes the database.
     pub async fn stop(mut self) {
         self.app.stop.cancel();
@@ -316,6 +367,11 @@ impl Handle {
             );
         }
         self.app.db.close().await;
+        if let Some(mut lead) = self.lead.take() {
+            // Only now is there nothing left that another server would have to know of.
+            lead.give_up.cancel();
+            let _ = (&mut lead.holds).await;
+        }
     }
 }
 

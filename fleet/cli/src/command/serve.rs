@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lightship_core::id::Digest;
-use lightship_fleet::{Config, Server};
+use lightship_fleet::{Config, Handle};
 
 use crate::failure::{Code, Failure};
 use crate::output::{Output, sheet};
@@ -37,9 +37,20 @@ pub(crate) async fn run(serve: Serve, output: &Output) -> Result<(), Failure> {
         config.https.listen = address;
     }
     config.https.names.extend(serve.names);
-    let server = Server::start(config)
+    let ended = async {
+        // Without signals there is nothing to wait for.
+        if let Err(error) = asked_to_stop().await {
+            tracing::error!(%error, "signals cannot be heard");
+        }
+        output.remark("stopping");
+    };
+    let serving = |server: &Handle| say(output, server);
+    lightship_fleet::serve(config, ended, serving)
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| failed(&error))
+}
+
+fn say(output: &Output, server: &Handle) {
     let fingerprint = Digest::of(server.authority_pem().as_bytes());
     let started = serde_json::json!({ "url": server.url(), "fingerprint": fingerprint });
     output.stream(&started, |_| {
@@ -52,10 +63,6 @@ pub(crate) async fn run(serve: Serve, output: &Output) -> Result<(), Failure> {
             server.url()
         )
     });
-    asked_to_stop().await.map_err(|error| failed(&error))?;
-    output.remark("stopping");
-    server.stop().await;
-    Ok(())
 }
 
 /// Ctrl-C, or a service manager's SIGTERM.

@@ -18,6 +18,8 @@ use tokio::sync::{Semaphore, mpsc};
 pub(crate) const WORD: &str = "--crowd";
 /// Devices that connect at the same time.
 const TOGETHER: usize = 64;
+/// Messages of a device that wait for an acknowledgement; it sends none but its subscription.
+const IN_FLIGHT: u16 = 4;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -64,6 +66,10 @@ impl Crowd {
     async fn hear(&mut self, wanted: &str) {
         let line = tokio::time::timeout(PATIENCE, self.said.next_line()).await;
         let line = line.expect("the devices are silent").unwrap();
+        if line.is_none() {
+            let ended = self.child.wait().await.unwrap();
+            panic!("the process with the devices ended before it was {wanted}: {ended}");
+        }
         assert_eq!(line.as_deref(), Some(wanted));
     }
 }
@@ -128,6 +134,8 @@ async fn device(
     options
         .set_clean_start(true)
         .set_keep_alive(Duration::from_secs(600))
+        // The client makes room for as many at once, and 65,535 take 11 MB.
+        .set_outgoing_inflight_upper_limit(IN_FLIGHT)
         .set_connection_timeout(PATIENCE.as_secs());
     if with_keys {
         let key: String = api_key(i)

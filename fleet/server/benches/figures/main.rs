@@ -33,8 +33,8 @@ use gadget::{Gadget, provisioning_key, report};
 use publisher::Publisher;
 use site::{Person, Site};
 
-/// Devices unless the environment says otherwise: each takes a file in this process, and some are left over.
-const DEVICES: u64 = 9_000;
+/// Files that this process opens beside one for each device.
+const OTHER_FILES: u64 = 1_000;
 /// Requests under way at once.
 const TOGETHER: usize = 64;
 /// Polls and reports that are timed, at most.
@@ -53,10 +53,19 @@ fn main() {
         return;
     }
     let devices = std::env::var("LIGHTSHIP_BENCH_DEVICES");
-    let devices = devices.map_or(DEVICES, |text| text.parse().unwrap());
+    let devices = devices.map_or_else(|_| as_many_as_may(), |text| text.parse().unwrap());
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(all(devices));
+}
+
+/// Each device takes a file in this process and one in the other.
+fn as_many_as_may() -> u64 {
+    let limit = process::open_files();
+    let devices = limit.checked_sub(OTHER_FILES).filter(|left| *left > 0);
+    let devices = devices.expect("the limit of open files is too low: raise it with `ulimit -n`");
+    println!("{limit} files may be open: {devices} devices");
+    devices
 }
 
 async fn all(devices: u64) {

@@ -25,3 +25,13 @@ pub(crate) fn cpu_s(process: &str) -> f64 {
         .sum::<f64>()
         / 100.0
 }
+
+/// Files that this process may have open at once.
+pub(crate) fn open_files() -> u64 {
+    let text = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}

@@ -143,11 +143,10 @@ pub(crate) async fn end(
     Ok(done.rows_affected() == 1)
 }
 
-/// Builds of this server that were going on when it stopped.
-pub(crate) async fn left_behind(db: &Db, server: &str) -> Result<Vec<(Name, u64)>, Error> {
-    let query =
-        sqlx::query("SELECT fleet, number FROM builds WHERE server = $1 AND ended_at IS NULL");
-    let rows = query.bind(server).fetch_all(db.read()).await?;
+/// Builds that were going on when the server stopped that led before this one.
+pub(crate) async fn left_behind(db: &Db) -> Result<Vec<(Name, u64)>, Error> {
+    let query = sqlx::query("SELECT fleet, number FROM builds WHERE ended_at IS NULL");
+    let rows = query.fetch_all(db.read()).await?;
     let found = |row: &AnyRow| Ok((parsed(row, "fleet")?, count(row, "number")?));
     rows.iter().map(found).collect()
 }

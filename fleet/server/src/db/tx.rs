@@ -6,6 +6,7 @@ use lightship_api::{Change, Event, Name};
 use sqlx::{Any, AnyConnection, Row, Transaction};
 use tokio::sync::watch;
 
+use super::lead::Fence;
 use super::{Error, Listeners};
 use crate::clock;
 
@@ -15,6 +16,7 @@ pub(crate) struct Tx<'a> {
     changes: Vec<Change>,
     listeners: Listeners,
     access: Arc<watch::Sender<u64>>,
+    fence: Option<&'a Fence>,
 }
 
 /// What is recorded of a change.
@@ -36,12 +38,14 @@ impl<'a> Tx<'a> {
         inner: Transaction<'a, Any>,
         listeners: Listeners,
         access: Arc<watch::Sender<u64>>,
+        fence: Option<&'a Fence>,
     ) -> Self {
         Self {
             inner,
             changes: Vec::new(),
             listeners,
             access,
+            fence,
         }
     }
 
@@ -73,8 +77,11 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    /// Makes it true, then tells who listens.
-    pub(crate) async fn commit(self) -> Result<(), Error> {
+    /// Makes it true, unless another server leads by now, then tells who listens.
+    pub(crate) async fn commit(mut self) -> Result<(), Error> {
+        if let Some(fence) = self.fence {
+            fence.pass(&mut self.inner).await?;
+        }
         self.inner.commit().await?;
         if self.changes.iter().any(concerns_access) {
             // Before anybody is told anything: who lost the right to hear it does not.

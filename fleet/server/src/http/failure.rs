@@ -193,6 +193,9 @@ impl From<db::Error> for Failure {
                 "it refers to something that is not there, or something refers to it",
             ),
             db::Error::PoolTimedOut => Self::unavailable("the database is busy"),
+            _ if db::lead::is_superseded(&error) => {
+                Self::unavailable("another server works now: try again")
+            }
             _ => Self::internal(error),
         }
     }

@@ -41,6 +41,8 @@ async fn remove(app: &App, before_ms: i64) -> Answer<u64> {
     }
     tx.commit().await?;
     for digest in &orphans {
+        // A server that took over may have been sent these bytes again.
+        app.db.check_lead().await?;
         app.store.delete(digest).await.map_err(Failure::internal)?;
     }
     Ok(orphans.len() as u64)

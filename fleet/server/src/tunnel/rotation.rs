@@ -149,6 +149,8 @@ impl App {
             detail,
         })
         .await?;
+        // Another server that takes over answers to the same keys.
+        self.keep_keys(&mut tx).await?;
         Ok(tx.commit().await?)
     }
 

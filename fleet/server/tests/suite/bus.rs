@@ -1,5 +1,6 @@
 //! The broker as devices see it, with a client by other people.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lightship_core::id::{ApiKey, Digest};
@@ -18,7 +19,15 @@ use crate::site::{Person, Site, on_both_databases};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn connect(site: &Site, client: &str, user: &str, password: &str) -> (AsyncClient, EventLoop) {
-    let address = site.server.as_ref().unwrap().mqtt();
+    connect_to(site.server.as_ref().unwrap().mqtt(), client, user, password)
+}
+
+fn connect_to(
+    address: SocketAddr,
+    client: &str,
+    user: &str,
+    password: &str,
+) -> (AsyncClient, EventLoop) {
     let mut options = MqttOptions::new(client, address.ip().to_string(), address.port());
     options
         .set_credentials(user, password)
@@ -30,6 +39,15 @@ fn connect(site: &Site, client: &str, user: &str, password: &str) -> (AsyncClien
 fn device(site: &Site, gadget: &Gadget) -> (AsyncClient, EventLoop) {
     let uuid = gadget.uuid.to_string();
     connect(site, &uuid, &uuid, &hex::encode(gadget.key.0))
+}
+
+/// The payload of a device's retained target, at a broker.
+pub(crate) async fn target(broker: SocketAddr, gadget: &Gadget) -> Vec<u8> {
+    let uuid = gadget.uuid.to_string();
+    let (client, mut events) = connect_to(broker, &uuid, &uuid, &hex::encode(gadget.key.0));
+    assert_eq!(connected(&mut events).await, Ok(ConnectReturnCode::Success));
+    subscribe(&client, &mut events, &format!("d/{uuid}/target")).await;
+    message(&mut events).await.1
 }
 
 /// The first packet that comes in of those that are wanted, or the error that ends the connection.

@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Lines, Read};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use lightship_core::id::{ApiKey, Digest};
 use lightship_core::wire::NewKey;
-use lightship_fleet::{Config, Server};
+use lightship_fleet::{Config, Handle};
 use reqwest::{Certificate, Client, Method};
 use serde_json::json;
 
@@ -20,6 +21,7 @@ use crate::site::{PASSWORD, Person};
 /// What tells this test binary to be a server, and where.
 const FOLDER: &str = "LIGHTSHIP_TEST_SERVE";
 const DATABASE: &str = "LIGHTSHIP_TEST_DATABASE";
+const ADDRESS: &str = "LIGHTSHIP_TEST_ADDRESS";
 /// How often the server is killed.
 const KILLS: u64 = 8;
 
@@ -34,27 +36,46 @@ fn serve_when_asked() {
     let mut config = Config::on_free_ports(Path::new(&folder));
     config.database.url = std::env::var(DATABASE).ok();
     config.admin.password = Some(PASSWORD.to_owned());
+    if let Ok(address) = std::env::var(ADDRESS) {
+        config.https.listen = address.parse().unwrap();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
-    let server = runtime.block_on(Server::start(config)).unwrap();
-    println!("\nserving {}", server.url());
     // The one who asked holds the other end; without it there is no reason to go on.
-    let _ = std::io::stdin().read(&mut [0]);
-    runtime.block_on(server.stop());
+    let asked = runtime.spawn_blocking(|| std::io::stdin().read(&mut [0]));
+    let ended = async { drop(asked.await) };
+    let serving = |server: &Handle| println!("\nserving {} {}", server.url(), server.mqtt());
+    let served = runtime.block_on(lightship_fleet::serve(config, ended, serving));
+    // The thread that reads standard input would wait for its end.
+    runtime.shutdown_background();
+    served.unwrap();
 }
 
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    url: String,
-    /// Held, so that what the server prints goes somewhere.
-    _output: Lines<BufReader<ChildStdout>>,
+    pub(crate) url: String,
+    /// Its broker, once it serves.
+    pub(crate) mqtt: Option<SocketAddr>,
+    output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
+    /// Starts a server and waits until it serves.
     fn start(folder: &Path, database: Option<&str>) -> Self {
+        let mut process = Self::spawn(folder, database, None);
+        process.serves();
+        process
+    }
+
+    /// Starts a server that may have to stand by.
+    pub(crate) fn spawn(
+        folder: &Path,
+        database: Option<&str>,
+        address: Option<SocketAddr>,
+    ) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["crash::serve_when_asked", "--exact", "--nocapture"])
@@ -62,21 +83,34 @@ impl Process {
         if let Some(url) = database {
             command.env(DATABASE, url);
         }
+        if let Some(address) = address {
+            command.env(ADDRESS, address.to_string());
+        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let url = lines.find_map(|line| line.unwrap().strip_prefix("serving ").map(str::to_owned));
+        let output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = address.map(|address| format!("https://{address}"));
         Self {
             child,
-            url: url.expect("the server starts"),
-            _output: lines,
+            url: url.unwrap_or_default(),
+            mqtt: None,
+            output,
         }
     }
 
-    fn person(&self, folder: &Path, token: Option<String>) -> Person {
+    /// Returns when it serves.
+    pub(crate) fn serves(&mut self) {
+        let lines = &mut self.output;
+        let said = lines.find_map(|line| line.unwrap().strip_prefix("serving ").map(str::to_owned));
+        let said = said.expect("the server starts");
+        let (url, mqtt) = said.split_once(' ').unwrap();
+        (self.url, self.mqtt) = (url.to_owned(), Some(mqtt.parse().unwrap()));
+    }
+
+    pub(crate) fn person(&self, folder: &Path, token: Option<String>) -> Person {
         let authority =
             Certificate::from_pem(&std::fs::read(folder.join("ca.pem")).unwrap()).unwrap();
         let client = Client::builder()
@@ -88,26 +122,33 @@ impl Process {
     }
 
     /// SIGKILL: no handler runs, nothing is flushed.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, &self.child.id().to_string()]);
+        assert!(kill.status().unwrap().success());
     }
 }
 
 /// What the server acknowledged.
 #[derive(Default)]
-struct Acknowledged {
+pub(crate) struct Acknowledged {
     /// Devices with the key in use, and one that was accepted but not used yet.
-    devices: Vec<(Gadget, Option<ApiKey>)>,
-    counters: HashMap<String, u64>,
-    releases: Vec<(u64, String)>,
-    images: Vec<Vec<u8>>,
+    pub(crate) devices: Vec<(Gadget, Option<ApiKey>)>,
+    pub(crate) counters: HashMap<String, u64>,
+    pub(crate) releases: Vec<(u64, String)>,
+    pub(crate) images: Vec<Vec<u8>>,
     /// Builds by number.
     builds: Vec<u64>,
 }
 
 /// Works until the server is gone; what it acknowledged is in `known`.
-async fn work(
+pub(crate) async fn work(
     round: u64,
     admin: &Person,
     publisher: &Publisher,
@@ -189,7 +230,7 @@ async fn check_build(admin: &Person, number: u64) {
     assert!(told, "{build}");
 }
 
-async fn check(admin: &Person, known: &mut Acknowledged) {
+pub(crate) async fn check(admin: &Person, known: &mut Acknowledged) {
     let releases = admin
         .ok(Method::GET, "/api/v1/fleets/harbour/releases", None)
         .await;
@@ -237,28 +278,42 @@ async fn check(admin: &Person, known: &mut Acknowledged) {
     }
 }
 
-async fn killed_again_and_again(database: Option<String>) {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let folder = tempfile::tempdir().unwrap();
-    let mut process = Process::start(folder.path(), database.as_deref());
-    let nobody = process.person(folder.path(), None);
+/// What people have made before anything is killed.
+pub(crate) struct Set {
+    pub(crate) token: String,
+    pub(crate) publisher: Publisher,
+    pub(crate) key: String,
+}
+
+pub(crate) async fn set_up(nobody: &Person) -> Set {
     let login = json!({"name": "admin", "password": PASSWORD});
     let made = nobody
         .ok(Method::POST, "/api/v1/session", Some(login))
         .await;
     let token = made["secret"].as_str().unwrap().to_owned();
-    let admin = process.person(folder.path(), Some(token.clone()));
-    admin
-        .ok(
-            Method::POST,
-            "/api/v1/fleets",
-            Some(json!({"name": "harbour"})),
-        )
-        .await;
+    let admin = nobody.with_token(&token);
+    let fleet = json!({"name": "harbour"});
+    admin.ok(Method::POST, "/api/v1/fleets", Some(fleet)).await;
     let publisher = Publisher::of(&admin, "harbour").await;
     publisher.upload_root(&admin).await;
     let key = provisioning_key(&admin, "harbour", 1_000_000).await;
     publisher.push(&admin, "0.0", b"first image", false).await;
+    Set {
+        token,
+        publisher,
+        key,
+    }
+}
+
+async fn killed_again_and_again(database: Option<String>) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path(), database.as_deref());
+    let Set {
+        token,
+        publisher,
+        key,
+    } = set_up(&process.person(folder.path(), None)).await;
     let mut known = Acknowledged::default();
     for round in 0..KILLS {
         let admin = process.person(folder.path(), Some(token.clone()));

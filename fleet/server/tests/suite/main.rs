@@ -16,4 +16,5 @@ mod registry;
 mod s3;
 mod schema;
 mod site;
+mod standby;
 mod tunnel;

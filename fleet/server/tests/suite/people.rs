@@ -191,34 +191,3 @@ async fn guessing_is_slowed_down() {
     }
     assert_eq!(seen, [401, 401, 401, 429]);
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_server_on_one_database_does_not_start() {
-    let url = match crate::postgres::database() {
-        Ok(url) => url,
-        Err(why) => return eprintln!("SKIPPED: {why}"),
-    };
-    let site = Site::start(Some(url.clone())).await;
-    let folder = tempfile::tempdir().unwrap();
-    let mut config = lightship_fleet::Config::on_free_ports(folder.path());
-    config.database.url = Some(url);
-    let refused = lightship_fleet::Server::start(config.clone()).await;
-    let Err(error) = refused else {
-        panic!("two servers work on one database")
-    };
-    assert!(
-        error
-            .to_string()
-            .contains("another server works on this database"),
-        "{error}"
-    );
-    assert_eq!(
-        site.nobody()
-            .status(Method::GET, "/health/ready", None)
-            .await,
-        200
-    );
-    site.server.unwrap().stop().await;
-    let second = lightship_fleet::Server::start(config).await.unwrap();
-    second.stop().await;
-}

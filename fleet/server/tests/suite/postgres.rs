@@ -56,6 +56,14 @@ pub(crate) fn database() -> Result<String, String> {
     ))
 }
 
+/// Runs a statement on a database.
+pub(crate) fn run(url: &str, statement: &str) {
+    let cluster = CLUSTER.get().unwrap().as_ref().unwrap();
+    let mut psql = Command::new(cluster.bin.join("psql"));
+    let done = psql.args([url, "-q", "-c", statement]).status().unwrap();
+    assert!(done.success(), "{statement}");
+}
+
 fn start() -> Result<Cluster, String> {
     let bin = binaries().ok_or("PostgreSQL is not installed (Debian: postgresql)")?;
     let port = std::net::TcpListener::bind("127.0.0.1:0")

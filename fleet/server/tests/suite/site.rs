@@ -100,10 +100,7 @@ impl Site {
     }
 
     pub(crate) fn with_token(&self, token: &str) -> Person {
-        Person {
-            token: Some(token.to_owned()),
-            ..self.nobody()
-        }
+        self.nobody().with_token(token)
     }
 
     pub(crate) async fn log_in(&self, name: &str, password: &str) -> Person {
@@ -141,6 +138,14 @@ fn client(server: &Handle) -> Client {
 impl Person {
     pub(crate) fn new(client: Client, url: String, token: Option<String>) -> Self {
         Self { client, url, token }
+    }
+
+    /// The same person, logged in.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        Self {
+            token: Some(token.to_owned()),
+            ..self.clone()
+        }
     }
 
     /// The same, without the token.
