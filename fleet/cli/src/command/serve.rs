@@ -38,11 +38,10 @@ pub(crate) async fn run(serve: Serve, output: &Output) -> Result<(), Failure> {
     }
     config.https.names.extend(serve.names);
     let ended = async {
-        // Without signals there is nothing to wait for.
-        if let Err(error) = asked_to_stop().await {
-            tracing::error!(%error, "signals cannot be heard");
+        match asked_to_stop().await {
+            Ok(()) => output.remark("stopping"),
+            Err(error) => output.remark(&format!("signals cannot be heard, stopping: {error}")),
         }
-        output.remark("stopping");
     };
     let serving = |server: &Handle| say(output, server);
     lightship_fleet::serve(config, ended, serving)
