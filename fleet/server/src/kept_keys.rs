@@ -13,14 +13,23 @@ use crate::http::failure::{Answer, Failure};
 use crate::secret::Secrets;
 use crate::{App, folder};
 
-/// The files, by their names in the data folder and in the database.
-const NAMES: [&str; 5] = [
-    "director.key",
-    "ca.key",
-    "ca.pem",
-    "hub.key",
-    "hub.former.key",
-];
+/// The files, by their names in the data folder and in the database; the hub's are beside them.
+const NAMES: [&str; 3] = ["director.key", "ca.key", "ca.pem"];
+
+/// Whether a file of the data folder is one of them: the hub's have the name of a key that comes and goes.
+fn is_shared(name: &str) -> bool {
+    NAMES.contains(&name)
+        || (name.starts_with("hub.") && name.ends_with(".key") && !name.contains('/'))
+}
+
+/// Those that are there.
+fn names(data: &Path) -> io::Result<Vec<String>> {
+    let files = std::fs::read_dir(data)?.collect::<io::Result<Vec<_>>>()?;
+    let names = files
+        .into_iter()
+        .filter_map(|file| file.file_name().into_string().ok());
+    Ok(names.filter(|name| is_shared(name)).collect())
+}
 
 /// Makes the files what the database holds; false when it holds none yet.
 pub(crate) fn unpack(
@@ -28,24 +37,26 @@ pub(crate) fn unpack(
     secrets: &Secrets,
     kept: &[(String, String)],
 ) -> io::Result<bool> {
-    for name in NAMES {
-        let path = data.join(name);
-        let sealed = kept.iter().find(|(kept, _)| kept == name);
-        match (sealed, read(&path)?) {
-            (Some((_, sealed)), had) => {
-                let key = secrets.open(name, sealed).ok_or_else(|| {
-                    io::Error::other(format!("{name} in the database was sealed by nobody here"))
-                })?;
-                if had.as_ref() != Some(&key) {
-                    folder::replace(&path, &key)?;
-                }
-            }
+    if kept.is_empty() {
+        return Ok(false);
+    }
+    for name in names(data)? {
+        if !kept.iter().any(|(kept, _)| *kept == name) {
             // One that was retired while another server led.
-            (None, Some(_)) if !kept.is_empty() => std::fs::remove_file(&path)?,
-            (None, Some(_) | None) => {}
+            std::fs::remove_file(data.join(name))?;
         }
     }
-    Ok(!kept.is_empty())
+    // A row that somebody else put there is no path out of the folder.
+    for (name, sealed) in kept.iter().filter(|(name, _)| is_shared(name)) {
+        let key = secrets.open(name, sealed).ok_or_else(|| {
+            io::Error::other(format!("{name} in the database was sealed by nobody here"))
+        })?;
+        let path = data.join(name);
+        if read(&path)?.as_ref() != Some(&key) {
+            folder::replace(&path, &key)?;
+        }
+    }
+    Ok(true)
 }
 
 /// A file, if it is there.
@@ -70,13 +81,12 @@ impl App {
         if self.db.backend == db::Backend::Sqlite {
             return Ok(());
         }
-        for name in NAMES {
-            match read(&self.config.data.join(name)).map_err(Failure::internal)? {
-                Some(key) => {
-                    db::kept_keys::put(tx, name, &self.secrets.seal(name, &key)).await?;
-                }
-                None => db::kept_keys::delete(tx, name).await?,
-            }
+        let data = &self.config.data;
+        let names = names(data).map_err(Failure::internal)?;
+        db::kept_keys::delete_others(tx, &names).await?;
+        for name in names {
+            let key = std::fs::read(data.join(&name)).map_err(Failure::internal)?;
+            db::kept_keys::put(tx, &name, &self.secrets.seal(&name, &key)).await?;
         }
         Ok(())
     }
@@ -100,5 +110,10 @@ mod tests {
         assert_eq!(file("ca.key").unwrap(), b"everybody's");
         assert!(file("hub.former.key").is_none());
         assert!(unpack(folder.path(), &Secrets::new(&[2; 32]), &kept).is_err());
+        for name in ["../hub.key", "hub./../x.key", "secret.key"] {
+            let kept = [(name.to_owned(), secrets.seal(name, b"planted"))];
+            assert!(unpack(folder.path(), &secrets, &kept).unwrap());
+            assert!(!folder.path().join(name).exists(), "{name}");
+        }
     }
 }

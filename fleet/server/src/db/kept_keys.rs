@@ -2,6 +2,8 @@
 //!
 //! They are read by [`super::lead`], before there is a pool.
 
+use sqlx::Row;
+
 use super::{Error, Tx};
 
 /// Keeps a key, in place of the one of that name.
@@ -11,8 +13,15 @@ pub(crate) async fn put(tx: &mut Tx<'_>, name: &str, sealed: &str) -> Result<(),
     query.execute(tx.on()).await.map(drop)
 }
 
-/// Forgets a key.
-pub(crate) async fn delete(tx: &mut Tx<'_>, name: &str) -> Result<(), Error> {
-    let query = sqlx::query("DELETE FROM kept_keys WHERE name = $1").bind(name);
-    query.execute(tx.on()).await.map(drop)
+/// Forgets all keys but these.
+pub(crate) async fn delete_others(tx: &mut Tx<'_>, names: &[String]) -> Result<(), Error> {
+    let rows = sqlx::query("SELECT name FROM kept_keys").fetch_all(tx.on());
+    for row in rows.await? {
+        let name: String = row.try_get("name")?;
+        if !names.contains(&name) {
+            let query = sqlx::query("DELETE FROM kept_keys WHERE name = $1").bind(name);
+            query.execute(tx.on()).await?;
+        }
+    }
+    Ok(())
 }
