@@ -228,6 +228,13 @@ impl KeyId {
     }
 }
 
+impl PublicKey {
+    /// Whether this Ed25519 key made that signature of `message` (RFC 8032, section 5.1.7; strictly, without the cofactor).
+    pub fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        crate::curve::verify(&self.0, message, signature)
+    }
+}
+
 impl SecretKey {
     /// The X25519 public key that belongs to this private key (RFC 7748, section 5).
     pub fn public(&self) -> PublicKey {

@@ -11,7 +11,6 @@
 
 use super::Offence;
 use super::document::{RoleKeys, Root};
-use crate::curve;
 use crate::id::KeyId;
 use crate::limits::{DOCUMENT_BYTES, ROOT_KEYS, SIGNATURES};
 
@@ -104,7 +103,7 @@ impl<'a> Envelope<'a> {
             if keys.members & bit == 0 || signed_by & bit != 0 {
                 continue;
             }
-            if curve::verify(&root.keys[position].0, self.payload, signature) {
+            if root.keys[position].has_signed(self.payload, signature) {
                 signed_by |= bit;
             }
         }

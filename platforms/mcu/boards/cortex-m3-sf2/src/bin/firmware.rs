@@ -14,7 +14,7 @@ use lightship_board_cortex_m3_sf2::network::{self, Mac};
 use lightship_board_cortex_m3_sf2::{
     clock, interrupts, layout, power, random, spi_nor::SpiNor, uart::Uart, watchdog,
 };
-use lightship_image::dalek::Dalek;
+use lightship_mcu::agent::CoreCurve;
 use lightship_mcu::slots::Updater;
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -39,7 +39,7 @@ async fn story() {
     read.expect("the flash can be read");
     let firmware = firmware::Firmware {
         board: Hardware::new(seed),
-        slots: Updater::new(records, pair, layout::device(), Dalek, handoff),
+        slots: Updater::new(records, pair, layout::device(), CoreCurve, handoff),
         records: layout::agent_records(&flash),
         config: layout::configuration(&flash),
         mqtt: start != firmware::HTTP_ALONE,

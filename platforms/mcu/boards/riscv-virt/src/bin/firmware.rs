@@ -13,7 +13,7 @@ use lightship_board_riscv_virt::hardware::{Hardware, PATIENCE_MS};
 use lightship_board_riscv_virt::network::{self, Card};
 use lightship_board_riscv_virt::random::{self, Random};
 use lightship_board_riscv_virt::{clock, interrupts, layout, power, uart::Uart, watchdog};
-use lightship_image::dalek::Dalek;
+use lightship_mcu::agent::CoreCurve;
 use lightship_mcu::slots::{Ab, Updater};
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -46,7 +46,7 @@ async fn story() {
             layout::records(&bank),
             slots,
             layout::device(),
-            Dalek,
+            CoreCurve,
             handoff,
         ),
         records: layout::agent_records(&bank),
