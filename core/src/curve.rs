@@ -12,8 +12,6 @@
 mod dalek;
 #[cfg(any(test, lightship_curve = "small"))]
 mod salty;
-#[cfg(any(test, lightship_curve = "small"))]
-mod sha512;
 #[cfg(test)]
 mod tests;
 

@@ -7,9 +7,9 @@ use core::fmt;
 use heapless::{String, Vec};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
 
 use crate::codec::{Decode, Encode, Reader, Writer};
+use crate::hash::sha256;
 use crate::limits::{ENDPOINT_BYTES, NAME_BYTES, VERSION_BYTES};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -201,20 +201,12 @@ impl core::error::Error for Malformed {}
 impl Digest {
     /// The SHA-256 digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self::of_both(&[], bytes)
+        Self(sha256(&[], bytes))
     }
 
     /// The digest of this digest followed by `bytes`.
     pub fn chain(&self, bytes: &[u8]) -> Self {
-        Self::of_both(&self.0, bytes)
-    }
-
-    #[inline(never)]
-    fn of_both(first: &[u8], rest: &[u8]) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(first);
-        hash.update(rest);
-        Self(hash.finalize().into())
+        Self(sha256(&self.0, bytes))
     }
 }
 

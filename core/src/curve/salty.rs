@@ -1,9 +1,9 @@
-//! By salty, of which the field and the points are used; what verifies is written here, because salty's numbers modulo the group's order take 2.5 KB, and its SHA-512 takes 0.7 KB more than [ours](super::sha512).
+//! By salty, of which the field and the points are used; what verifies is written here, because salty's numbers modulo the group's order take 2.5 KB, and its SHA-512 takes 0.7 KB more than [ours](crate::hash).
 
 use salty::{CompressedY, EdwardsPoint, Scalar};
 
 use super::is_canonical;
-use super::sha512::Sha512;
+use crate::hash::small::Sha512;
 
 /// The order of the curve's group, little-endian (RFC 8032, section 5.1).
 const ORDER: [u8; 32] = [
