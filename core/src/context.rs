@@ -165,14 +165,15 @@ impl Ledger {
         if self.in_flight != 0 {
             return None;
         }
-        let record = Record::ALL.iter().find(|record| {
-            let is_due = self.dirty & !self.halted & bit(**record) != 0;
-            is_due && self.backoffs[record.index()].is_over(now)
-        });
-        let record = *record?;
-        self.dirty &= !bit(record);
-        self.in_flight = bit(record);
-        Some(record)
+        let due = self.dirty & !self.halted;
+        for (record, backoff) in Record::ALL.iter().zip(&self.backoffs) {
+            if due & bit(*record) != 0 && backoff.is_over(now) {
+                self.dirty &= !bit(*record);
+                self.in_flight = bit(*record);
+                return Some(*record);
+            }
+        }
+        None
     }
 
     /// Takes the answer; whether it was waited for.

@@ -93,7 +93,7 @@ impl<'a> Envelope<'a> {
         if !keys.is_possible(root.keys.len()) {
             return Err(Offence::ImpossibleThreshold);
         }
-        let mut signed_by: u8 = 0;
+        let (mut signed_by, mut missing) = (0u8, keys.threshold);
         for (id, signature) in self.signatures.take(SIGNATURES) {
             let position = root.keys.iter().position(|key| KeyId::of(key) == id);
             let Some(position) = position.filter(|&p| p < ROOT_KEYS) else {
@@ -105,9 +105,10 @@ impl<'a> Envelope<'a> {
             }
             if root.keys[position].has_signed(self.payload, signature) {
                 signed_by |= bit;
+                missing = missing.saturating_sub(1);
             }
         }
-        if signed_by.count_ones() >= u32::from(keys.threshold) {
+        if missing == 0 {
             Ok(())
         } else {
             Err(Offence::UnderThreshold)
