@@ -12,7 +12,8 @@ use crate::time::Instant;
 /// What is being done with an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
-    Fetch,
+    /// Not 0, so that a track of nothing is all zeroes and a table of such is made by clearing memory.
+    Fetch = 1,
     Stage,
     Start,
     Stop,
