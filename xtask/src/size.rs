@@ -102,12 +102,12 @@ const ROWS: &[Row] = &[
     firmware(
         "firmware, cortex-m3-sf2",
         "platforms/mcu/boards/cortex-m3-sf2",
-        (330_000, 108_000),
+        (306_000, 104_500),
     ),
     firmware(
         "firmware, riscv-virt",
         "platforms/mcu/boards/riscv-virt",
-        (415_000, 108_000),
+        (380_500, 106_000),
     ),
 ];
 
