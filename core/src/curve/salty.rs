@@ -11,7 +11,7 @@ const ORDER: [u8; 32] = [
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 
-/// Whether `key` made this signature of `message`: whether sB - kA, written out, is the commitment R (RFC 8032, section 5.1.7).
+/// Whether `key` made this signature of `message`: whether sB is R + kA (RFC 8032, section 5.1.7).
 #[inline(never)]
 pub(crate) fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     let (Some(commitment), Some(scalar)) =
@@ -19,22 +19,22 @@ pub(crate) fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bo
     else {
         return false;
     };
-    let (Some(point), Some(_)) = (plain(key), plain(commitment)) else {
+    let (Some(point), Some(committed)) = (plain(key), plain(commitment)) else {
         return false;
     };
     if is_order_or_more(scalar) {
         return false;
     }
     let mut hash = Sha512::new();
-    for part in [commitment, key, message] as [&[u8]; 3] {
-        hash.update(part);
-    }
+    hash.update(commitment);
+    hash.update(key);
+    hash.update(message);
     let challenge = Scalar(reduced(&hash.finish()));
     let Some(ours) = base_times(&Scalar(*scalar)) else {
         return false;
     };
-    let point = &ours + &(&challenge * &-&point);
-    point.compressed().0 == *commitment
+    let theirs = &committed + &(&challenge * &point);
+    ours.compressed().0 == theirs.compressed().0
 }
 
 /// The point, if it is one, is written as it should be, and is not one of the eight whose order divides the cofactor.
@@ -79,8 +79,8 @@ fn reduced(number: &[u8; 64]) -> [u8; 32] {
         }
         if is_order_or_more(&rest) {
             let mut borrow = false;
-            for (byte, less) in rest.iter_mut().zip(ORDER) {
-                (*byte, borrow) = byte.borrowing_sub(less, borrow);
+            for (byte, less) in rest.iter_mut().zip(&ORDER) {
+                (*byte, borrow) = byte.borrowing_sub(*less, borrow);
             }
         }
     }

@@ -142,7 +142,7 @@ macro_rules! hash {
                 self.update(&[0; 2 * $size - 8]);
                 self.update(&bits.to_be_bytes());
                 let mut digest = [0; 8 * $size];
-                for (out, word) in digest.chunks_exact_mut($size).zip(self.state) {
+                for (out, word) in digest.chunks_exact_mut($size).zip(&self.state) {
                     out.copy_from_slice(&word.to_be_bytes());
                 }
                 digest
@@ -181,8 +181,8 @@ macro_rules! hash {
                     v[0] = first.wrapping_add(second);
                     v[4] = v[4].wrapping_add(first);
                 }
-                for (word, more) in self.state.iter_mut().zip(v) {
-                    *word = word.wrapping_add(more);
+                for (word, more) in self.state.iter_mut().zip(&v) {
+                    *word = word.wrapping_add(*more);
                 }
             }
         }
