@@ -162,7 +162,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
             identity: None,
             clock: Clock::default(),
             reconcile: Reconcile::new(),
-            link: Link::new(),
+            link: Link::new(now),
             reporter: Reporter::new(),
             erasure: Erasure::Wanted,
             erasure_backoff: Backoff::default(),

@@ -55,7 +55,7 @@ pub const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 pub const PROBE_INTERVAL_IDLE: Duration = Duration::from_secs(60);
 /// Time a connection with a new key may take before the old one is tried again.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(90);
-/// Time after which a pending tunnel that did not come up is tried again, while the one in use works: a mistaken one costs a device [`CONNECT_TIMEOUT`] out of each.
+/// Time after which a pending tunnel that did not come up is tried again, while the one in use works, and after which one that leads to no fleet is doubted: a mistaken one costs a device [`CONNECT_TIMEOUT`] out of each.
 pub const TUNNEL_RETRY: Duration = Duration::from_secs(3600);
 /// How often the time floor is saved while the clock runs, at most.
 pub const CLOCK_SAVE_INTERVAL: Duration = Duration::from_secs(24 * 3600);

@@ -34,6 +34,8 @@ pub(crate) enum Attempt {
     Key(KeyKind),
     /// The pending tunnel.
     Tunnel,
+    /// The tunnel of the registration.
+    Home,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +62,10 @@ pub(crate) struct Link {
     tried: Option<Attempt>,
     /// What the next connection is to be tried with.
     next: Option<Attempt>,
-    /// When the pending tunnel may be tried while the one in use works.
+    /// When another tunnel may be tried while the one in use works.
     tunnel_at: Instant,
+    /// When the fleet was reached last, or the device booted.
+    reached: Instant,
     /// Whether the connection is to be made anew, with other credentials.
     renew: bool,
 }
@@ -78,7 +82,7 @@ pub(crate) enum Up {
 }
 
 impl Link {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             phase: Phase::Down,
             backoff: Backoff::default(),
@@ -89,6 +93,7 @@ impl Link {
             tried: None,
             next: None,
             tunnel_at: Instant::BOOT,
+            reached: now,
             renew: false,
         }
     }
@@ -131,11 +136,16 @@ impl Link {
         self.tunnel_at = Instant::BOOT;
     }
 
-    /// Has the connection made anew with the pending tunnel, if it is up without and the time has come.
-    pub(crate) fn try_tunnel(&mut self, now: Instant, identity: &Identity) {
+    /// Has the connection made anew with the pending tunnel, or with the first one if the fleet is frozen, if it is up without and the time has come.
+    pub(crate) fn try_tunnel(&mut self, now: Instant, identity: &Identity, frozen: bool) {
         let is_up = self.phase == Phase::Up && !self.enrolling && !self.renew;
-        if is_up && identity.may_try(Attempt::Tunnel) && self.tunnel_at <= now {
+        if !is_up || self.tunnel_at > now {
+            return;
+        }
+        if identity.may_try(Attempt::Tunnel) {
             self.renew(Some(Attempt::Tunnel));
+        } else if frozen && identity.may_try(Attempt::Home) {
+            self.renew(Some(Attempt::Home));
         }
     }
 
@@ -162,16 +172,29 @@ impl Link {
     /// Takes the end of a connection, or of an attempt.
     ///
     /// What is refused makes the other be tried next, if there is another: after a cut nobody here knows which of the two the fleet still takes.
-    pub(crate) fn disconnected(&mut self, cx: &mut Context, identity: &Identity, failure: Failure) {
+    pub(crate) fn disconnected(
+        &mut self,
+        cx: &mut Context,
+        identity: &Identity,
+        frozen: bool,
+        failure: Failure,
+    ) {
         if self.phase == Phase::Down {
             return;
         }
         let was_up = self.phase == Phase::Up;
         let tried = self.tried.take();
-        if tried == Some(Attempt::Tunnel) {
+        if let Some(Attempt::Tunnel | Attempt::Home) = tried {
             self.tunnel_at = cx.now + TUNNEL_RETRY;
         }
-        self.next = after(tried, identity, failure, was_up);
+        if was_up {
+            self.reached = cx.now;
+        }
+        let is_lost = frozen || cx.now - self.reached >= TUNNEL_RETRY;
+        self.next = after(tried, identity, failure, was_up).or_else(|| {
+            let home = is_lost && tried != Some(Attempt::Home) && identity.may_try(Attempt::Home);
+            home.then_some(Attempt::Home)
+        });
         self.ended();
         self.put_off(cx, failure);
     }
@@ -260,7 +283,7 @@ impl Link {
         }
     }
 
-    /// When the pending tunnel is tried again.
+    /// When another tunnel is tried again.
     pub(crate) const fn tunnel_at(&self) -> Instant {
         self.tunnel_at
     }
@@ -275,7 +298,7 @@ impl Link {
     }
 }
 
-/// What to try after this: what is in use, the pending tunnel and the pending key take turns.
+/// What to try after this: what is in use, the pending tunnel and the pending key take turns; the tunnel of the registration comes when nothing else is left to try.
 ///
 /// Never both that are pending at once: what works with one of the old ones is known to the fleet, as it was told over such a connection.
 /// A tunnel key or a hub that is not known is answered with silence, so there any failure counts as a refusal.
@@ -287,12 +310,12 @@ fn after(
 ) -> Option<Attempt> {
     let key = identity.pending().map(|key| Attempt::Key(key.kind()));
     match tried {
-        Some(Attempt::Key(_)) => None,
+        Some(Attempt::Key(_) | Attempt::Home) => None,
         Some(Attempt::Tunnel) => key,
         None if !was_up && identity.may_try(Attempt::Tunnel) => Some(Attempt::Tunnel),
         None => key.filter(|key| match key {
             Attempt::Key(KeyKind::Api) => failure == Failure::Unauthorized,
-            Attempt::Key(KeyKind::WireGuard) | Attempt::Tunnel => !was_up,
+            Attempt::Key(KeyKind::WireGuard) | Attempt::Tunnel | Attempt::Home => !was_up,
         }),
     }
 }

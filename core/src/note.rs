@@ -40,6 +40,8 @@ pub enum Note {
     TunnelOffered,
     /// The tunnel that the fleet told of was used with success and the old one is forgotten.
     TunnelReplaced,
+    /// The tunnel of the registration is in use again, as the one in its place led to no fleet, or to one that can show nothing valid.
+    TunnelRegained,
     /// What came over the connection is not a message.
     Unreadable(Rejection),
     /// The connection goes another way, in order of preference from 0.

@@ -43,6 +43,7 @@ impl Identity {
             rotation_ordered: None,
             rotation_ordered_next: None,
             tunnel_pending: None,
+            tunnel_home: None,
         };
         cx.note(Note::IdentityMade(identity.uuid));
         cx.changed(Record::Identity);

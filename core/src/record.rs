@@ -111,6 +111,8 @@ pub struct Identity {
     pub rotation_ordered_next: Option<KeyKind>,
     /// How to reach the fleet as it said last, until that was used with success. Since layout 2.
     pub tunnel_pending: Option<Tunnel>,
+    /// How to reach the fleet as it said when the device registered, once that is not in use any more; the last resort. Since layout 3.
+    pub tunnel_home: Option<Tunnel>,
 }
 
 /// A release on trial.
@@ -253,6 +255,7 @@ fields!(Identity {
     rotation_ordered,
     rotation_ordered_next,
     tunnel_pending,
+    tunnel_home,
 });
 fields!(Trial<const COMPONENTS> { target, started, boots });
 fields!(Rejected {
@@ -292,8 +295,8 @@ impl Decode<'_> for StoredKey {
     }
 }
 
-/// 1: the first. 2: the identity has two more fields.
-const VERSION: u8 = 2;
+/// 1: the first. 2: the identity has two more fields. 3: and one more.
+const VERSION: u8 = 3;
 const OLDEST_READER: u8 = 1;
 const HEAD: usize = 7;
 

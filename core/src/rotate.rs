@@ -6,6 +6,8 @@
 //!
 //! A cut at any point leaves a device that can connect: the key in use is tried first, and when it is refused, the pending one.
 //! One key is rotated at a time. What the fleet itself changes, its hub's key, the pre-shared key and the place where it listens, comes as a whole tunnel ([`Down::Tunnel`](crate::wire::Down::Tunnel)): it is saved as pending, tried beside the one in use, and takes its place with the first connection.
+//! What the fleet tells of its tunnel is not signed, so whoever has the server could lead a device elsewhere for good.
+//! Therefore the tunnel of the registration, which came over the one connection that the publisher's configuration vouches for, is never forgotten: it is tried when the present one has not led to the fleet for an hour, and every hour while the fleet at its end can show no assignment that is still valid under a root that is.
 //! An order of the fleet is saved before it is remembered as carried out. The trust root rotates by its own documents ([`trust`](crate::trust)).
 
 use crate::context::Context;
@@ -31,6 +33,7 @@ impl Identity {
         match attempt {
             Attempt::Key(kind) => self.pending().is_some_and(|key| key.kind() == kind),
             Attempt::Tunnel => self.tunnel_pending.is_some(),
+            Attempt::Home => self.tunnel_home.is_some(),
         }
     }
 
@@ -121,10 +124,16 @@ impl Identity {
             _ if !self.may_try(attempt) => return,
             Attempt::Key(kind) => kind,
             Attempt::Tunnel => {
-                self.tunnel = self.tunnel_pending.take();
-                cx.changed(Record::Identity);
-                cx.note(Note::TunnelReplaced);
-                return;
+                if self.tunnel_home.is_none() {
+                    exchange(&mut self.tunnel_home, &mut self.tunnel);
+                }
+                exchange(&mut self.tunnel, &mut self.tunnel_pending);
+                return self.settle_tunnel(cx, Note::TunnelReplaced);
+            }
+            Attempt::Home => {
+                exchange(&mut self.tunnel, &mut self.tunnel_home);
+                self.tunnel_home = None;
+                return self.settle_tunnel(cx, Note::TunnelRegained);
             }
         };
         if let Some(key) = self.api_key_pending.take() {
@@ -147,6 +156,13 @@ impl Identity {
         self.settle(kind, now);
         cx.changed(Record::Identity);
         cx.note(Note::KeyWithdrawn(kind));
+    }
+
+    /// What the fleet told before is as good as the fleet that told it was.
+    fn settle_tunnel(&mut self, cx: &mut Context, note: Note) {
+        self.tunnel_pending = None;
+        cx.changed(Record::Identity);
+        cx.note(note);
     }
 
     fn settle(&mut self, kind: KeyKind, now: UnixTime) {
@@ -176,4 +192,10 @@ impl Identity {
             cx.changed(Record::Identity);
         }
     }
+}
+
+/// Once in the program, instead of a copy through the stack at each place.
+#[inline(never)]
+fn exchange(one: &mut Option<Tunnel>, other: &mut Option<Tunnel>) {
+    core::mem::swap(one, other);
 }

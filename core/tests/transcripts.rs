@@ -897,7 +897,7 @@ fn what_an_agent_of_the_first_layout_saved_reads_back() {
     let len = record::RecordRef::Identity(&identity)
         .encode(&mut out)
         .unwrap();
-    assert_eq!(out[0], 2, "and is saved as the second");
+    assert_eq!(out[0], 3, "and is saved as the third");
     assert_eq!(
         record::decode::<record::Identity>(&out[..len]),
         Ok(identity)

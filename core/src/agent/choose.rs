@@ -146,17 +146,17 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
 
     fn choose_link(&mut self) -> Option<Choice> {
         let now = self.cx.now;
-        let identity = self.identity.as_ref()?;
+        let (identity, frozen) = (self.identity.as_ref()?, self.reporter.frozen);
         if self.link.has_timed_out(now) {
             self.link
-                .disconnected(&mut self.cx, identity, Failure::TimedOut);
+                .disconnected(&mut self.cx, identity, frozen, Failure::TimedOut);
             return Some(Choice::Disconnect);
         }
         let saved = self.cx.is_saved(Record::Identity);
         if !saved {
             return None;
         }
-        self.link.try_tunnel(now, identity);
+        self.link.try_tunnel(now, identity, frozen);
         if self.link.must_end() {
             self.link.ended();
             return Some(Choice::Disconnect);
@@ -227,7 +227,9 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         let identity = self.known();
         let key = match (attempt, &identity.wireguard_pending) {
             (Some(Attempt::Key(KeyKind::WireGuard)), Some(key)) => key,
-            (Some(Attempt::Key(_) | Attempt::Tunnel) | None, _) => &identity.wireguard,
+            (Some(Attempt::Key(_) | Attempt::Tunnel | Attempt::Home) | None, _) => {
+                &identity.wireguard
+            }
         };
         let wireguard = match key {
             StoredKey::Inside(secret) => TunnelKey::Inside(secret),
@@ -235,10 +237,13 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         };
         let api_key = match (attempt, &identity.api_key_pending) {
             (Some(Attempt::Key(KeyKind::Api)), Some(key)) => key,
-            (Some(Attempt::Key(_) | Attempt::Tunnel) | None, _) => &identity.api_key,
+            (Some(Attempt::Key(_) | Attempt::Tunnel | Attempt::Home) | None, _) => {
+                &identity.api_key
+            }
         };
         let tunnel = match attempt {
             Some(Attempt::Tunnel) => identity.tunnel_pending.as_ref(),
+            Some(Attempt::Home) => identity.tunnel_home.as_ref(),
             Some(Attempt::Key(_)) | None => identity.tunnel.as_ref(),
         };
         let handshake_floor = self.handshake_floor();
@@ -319,7 +324,8 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         if can_link {
             soonest.offer_some(Wake::Link, self.link.deadline());
         }
-        if identity.tunnel_pending.is_some() {
+        let goes_home = self.reporter.frozen && identity.may_try(Attempt::Home);
+        if identity.may_try(Attempt::Tunnel) || goes_home {
             soonest.offer(Wake::Link, self.link.tunnel_at());
         }
         if self.link.may_send(self.cx.now) {
@@ -335,7 +341,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         soonest.offer(Wake::Upkeep, self.clock_saved_at + CLOCK_SAVE_INTERVAL);
         soonest.offer(Wake::Upkeep, self.erasure_backoff.until());
         if self.trust.assignment.is_some() && !self.reporter.frozen {
-            soonest.offer(Wake::Upkeep, self.instant_of(self.trust.expires));
+            soonest.offer(Wake::Upkeep, self.instant_of(self.trust.ends()));
         }
         let identity = self
             .identity

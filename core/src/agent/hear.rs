@@ -129,7 +129,9 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
 
     pub(super) fn disconnected(&mut self, failure: Failure) {
         if let Some(identity) = &self.identity {
-            self.link.disconnected(&mut self.cx, identity, failure);
+            let frozen = self.reporter.frozen;
+            self.link
+                .disconnected(&mut self.cx, identity, frozen, failure);
         }
     }
 

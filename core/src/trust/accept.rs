@@ -121,9 +121,14 @@ impl TrustState {
         self.root = root;
     }
 
+    /// When the last assignment ends: with its root, if that ends first.
+    pub(crate) fn ends(&self) -> UnixTime {
+        self.expires.min(self.root.expires)
+    }
+
     /// Whether the last assignment has ended without a newer one: somebody may be keeping updates from this device.
     pub fn is_frozen(&self, clock: Option<UnixTime>) -> bool {
-        self.assignment.is_some() && self.time_floor.max(clock.unwrap_or_default()) > self.expires
+        self.assignment.is_some() && self.time_floor.max(clock.unwrap_or_default()) > self.ends()
     }
 }
 

@@ -291,6 +291,7 @@ fn records() -> Vec<u8> {
         rotation_ordered: Some(KeyKind::Api),
         rotation_ordered_next: Some(KeyKind::WireGuard),
         tunnel_pending: Some(tunnel()),
+        tunnel_home: Some(tunnel()),
     };
     let clock = record::Clock {
         floor: ISSUED,
