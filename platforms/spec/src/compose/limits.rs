@@ -171,7 +171,11 @@ fn ulimit(name: &str, field: &Field<'_>, problems: &mut Collector<'_>) -> Option
     let soft = number(&soft?, problems)?;
     let hard = number(&hard?, problems)?;
     if soft > hard {
-        field.wrong(problems, "the soft limit is above the hard limit", "");
+        field.wrong(
+            problems,
+            "the soft limit is above the hard limit",
+            "lower soft or raise hard",
+        );
     }
     Some(Ulimit { soft, hard })
 }

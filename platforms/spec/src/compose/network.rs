@@ -72,9 +72,25 @@ pub(crate) fn read(
         };
         spec.network.dns_search = domains.iter().filter_map(domain).collect();
     }
+    if let Some(field) = fields.take("dns_opt") {
+        let options = field.items(problems);
+        let option = |f: &Field<'_>| {
+            f.parsed(problems, "an option such as ndots:2", |t| {
+                is_resolver_option(t).then(|| t.to_owned())
+            })
+        };
+        spec.network.dns_options = options.iter().filter_map(option).collect();
+    }
     if let Some(field) = fields.take("extra_hosts") {
         spec.network.extra_hosts = hosts(&field, problems);
     }
+}
+
+/// One word of resolv.conf(5): a name, and a number behind a colon.
+fn is_resolver_option(text: &str) -> bool {
+    let (name, number) = text.split_once(':').unwrap_or((text, "0"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    !name.is_empty() && name.chars().all(plain) && number.parse::<u32>().is_ok()
 }
 
 fn read_mode(text: &str) -> Option<NetworkMode> {

@@ -33,6 +33,17 @@ pub(crate) fn read(
             is_host_name(t).then(|| t.to_owned())
         })
     });
+    if let Some(field) = take("domainname") {
+        let domain = field.parsed(problems, "a domain", |t| is_host_name(t).then_some(t));
+        match (&mut spec.hostname, domain) {
+            // The whole name, which is what `hostname -f` and `hostname` both say then.
+            (Some(name), Some(domain)) => *name = format!("{name}.{domain}"),
+            (None, Some(_)) => {
+                field.wrong(problems, "has no effect without a hostname", "add hostname")
+            }
+            (_, None) => {}
+        }
+    }
     spec.stop_signal = take("stop_signal")
         .and_then(|f| f.parsed(problems, "a signal such as SIGTERM or 15", signal));
     if let Some(grace) = take("stop_grace_period") {

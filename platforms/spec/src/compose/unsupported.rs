@@ -30,8 +30,6 @@ pub(crate) const SERVICE: &[(&str, &str)] = &[
     ("cpu_rt_runtime", "remove it"),
     ("credential_spec", "it belongs to Windows; remove it"),
     ("develop", "it belongs to `docker compose watch`; remove it"),
-    ("dns_opt", "remove it; dns and dns_search are supported"),
-    ("domainname", "put the domain into hostname"),
     ("extends", "use a YAML anchor: `<<: *base`"),
     ("external_links", "put the services into one application"),
     (

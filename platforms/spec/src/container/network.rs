@@ -21,6 +21,9 @@ pub struct Network {
     /// Search domains in place of the host's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns_search: Vec<String>,
+    /// Options of the resolver in place of the host's, as resolv.conf(5) has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns_options: Vec<String>,
     /// Lines of `/etc/hosts`: name to address. `host-gateway` stands for the host.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra_hosts: BTreeMap<String, String>,
