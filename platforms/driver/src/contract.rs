@@ -130,6 +130,9 @@ pub trait Platform {
     /// Gives a step up: it has no answer any more. What it was doing ends or is of no consequence.
     fn cancel(&mut self, id: StepId);
 
+    /// The fleet, or somebody at the device, asks how it does: a platform that measures says it now.
+    fn asked(&mut self) {}
+
     /// Waits for what happens next. May be dropped at any time; nothing is lost.
     async fn next(&mut self) -> Happening;
 

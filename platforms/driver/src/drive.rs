@@ -4,7 +4,7 @@ use embassy_futures::select::{Either, Either3, select, select3};
 use lightship_core::id::PublicKey;
 use lightship_core::plan::Presence;
 use lightship_core::time::{Duration, Instant, earliest};
-use lightship_core::wire::Up;
+use lightship_core::wire::{Command, Down, Order, Up};
 use lightship_core::{Action, Agent, Credentials, Event, Failure, MessageId, Step, StepId};
 use lightship_link::{Credentials as LinkCredentials, Event as LinkEvent, Known, Link, Secret};
 
@@ -126,6 +126,9 @@ impl<'a, const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Driver<'a, COM
                 let now = self.clock.now();
                 let event = link_event(event, &mut self.sending);
                 if let Some(event) = event {
+                    if asks(&event) {
+                        self.platform.asked();
+                    }
                     self.agent.handle(now, event);
                 }
             }
@@ -203,6 +206,9 @@ impl<'a, const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Driver<'a, COM
             Happening::Asked(order) => Event::Asked(order),
             Happening::Ended => return,
         };
+        if asks(&event) {
+            self.platform.asked();
+        }
         self.agent.handle(now, event);
     }
 }
@@ -311,6 +317,18 @@ impl<L: Link, P: Platform, C: Clock> Hands<'_, L, P, C> {
         self.platform.begin(id, task);
         None
     }
+}
+
+/// Whether somebody wants to know how the device does.
+const fn asks(event: &Event<'_>) -> bool {
+    matches!(
+        event,
+        Event::Asked(Order::Report)
+            | Event::Received(Down::Command(Command {
+                order: Order::Report,
+                ..
+            }))
+    )
 }
 
 /// What an event of the link is to the agent.
