@@ -45,6 +45,8 @@ const API_TIMEOUT_S: u64 = 3600;
 pub struct Config {
     /// Folders of the host that specs may mount, with everything in them.
     pub binds: Vec<PathBuf>,
+    /// The daemon's own folders and files, which are never mounted.
+    pub own: Vec<PathBuf>,
     /// Whether specs may ask for what makes a container the host's master.
     pub privileged: bool,
     /// Where the containers' output is kept.

@@ -11,14 +11,15 @@ pub mod image;
 mod prepare;
 mod provide;
 pub mod pull;
+mod rights;
 pub mod runtime;
 pub mod unpack;
 
 pub use error::{Error, Reason};
-pub(crate) use prepare::check_security;
 pub use prepare::{Allowances, Grant};
 pub use provide::{PROVIDED, Provide, Starting};
 pub use pull::{OnProgress, Progress};
+pub(crate) use rights::{check_bind, check_rights};
 
 use std::future::Future;
 use std::net::SocketAddr;

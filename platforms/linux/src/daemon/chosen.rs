@@ -41,6 +41,11 @@ pub(super) async fn open(
     Ok(Some(Arc::new(chosen)))
 }
 
+/// Where keys, and what other services keep, are.
+fn own(config: &Config) -> Vec<PathBuf> {
+    vec![config.data.clone(), config.run.clone(), config.path.clone()]
+}
+
 fn store(config: &Config, folder: &str) -> Result<Store, RunError> {
     let store = Store::open(&config.data.join(folder), Files::default());
     store.map_err(storage("opening the store of images"))
@@ -54,6 +59,7 @@ fn builtin(config: &Config, registries: &Registries, desk: &Desk) -> Result<Buil
         program,
         allowances: Allowances {
             binds: config.allowed_binds.clone(),
+            own: own(config),
             privileged: config.allow_privileged,
             features: features(config.allow_privileged),
         },
@@ -79,6 +85,7 @@ async fn docker(
     }
     let options = docker::Config {
         binds: config.allowed_binds.clone(),
+        own: own(config),
         privileged: config.allow_privileged,
         logs: config.data.join("logs"),
         registries: Some(registries.clone()),

@@ -131,6 +131,7 @@ fn host(spec: &ContainerSpec, extras: Extras, network: &str) -> HostConfig {
         uts_mode: of_host(security.host_uts),
         dns: Some(dns.dns.iter().map(ToString::to_string).collect()),
         dns_search: Some(dns.dns_search.clone()),
+        dns_options: Some(dns.dns_options.clone()),
         extra_hosts: Some(extra_hosts.collect()),
         group_add: Some(spec.group_add.clone()),
         init: Some(spec.init),

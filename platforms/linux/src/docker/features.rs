@@ -8,7 +8,7 @@ use lightship_spec::container::{Feature, HealthTest, Mount, NetworkMode};
 
 use super::body::bind;
 use super::{Inner, Plan};
-use crate::engine::{Error, Grant, PROVIDED, Starting, check_security};
+use crate::engine::{Error, Grant, PROVIDED, Starting, check_bind, check_rights};
 
 /// What features add to a container.
 #[derive(Debug, Default)]
@@ -32,10 +32,10 @@ const MIGHTY: [Feature; 4] = [
 impl Inner {
     /// Refuses what this device does not do or allow, before anything is made.
     pub(super) async fn check(&self, plan: &Plan) -> Result<(), Error> {
-        check_security(&plan.spec.security, self.config.privileged)?;
+        check_rights(&plan.spec, self.config.privileged)?;
         for mount in &plan.spec.mounts {
             if let Mount::Bind { source, .. } = mount {
-                self.check_bind(Path::new(source))?;
+                check_bind(source, &self.config.binds, &self.config.own)?;
             }
         }
         for feature in &plan.spec.features {
@@ -60,24 +60,6 @@ impl Inner {
             return Err(Error::refused("health.test", why));
         }
         Ok(())
-    }
-
-    fn check_bind(&self, source: &Path) -> Result<(), Error> {
-        // The path that is really meant: a link must not lead out of an allowed folder.
-        let real = std::fs::canonicalize(source)
-            .map_err(|error| Error::refused("mounts", format!("{}: {error}", source.display())))?;
-        let allowed = |folder: &std::path::PathBuf| {
-            let folder = std::fs::canonicalize(folder);
-            folder.is_ok_and(|folder| real.starts_with(folder))
-        };
-        if self.config.binds.iter().any(allowed) {
-            return Ok(());
-        }
-        let why = format!(
-            "{} is not among the paths that this device allows",
-            source.display()
-        );
-        Err(Error::refused("mounts", why))
     }
 
     /// What the daemon gives the container; what a life before left behind is gone afterwards.

@@ -1,23 +1,27 @@
 //! From a signed spec, an image and a device's settings to a bundle, or a refusal that names the field.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lightship_spec::container::{
-    ContainerSpec, Feature, Health, HealthTest, Mount, NetworkMode, Security, Settings,
+    ContainerSpec, Feature, Health, HealthTest, Mount, NetworkMode, Settings,
 };
 use lightship_spec::settings::{self, ResolvedFile};
 
 use super::Error;
 use super::image::{Execution, Healthcheck};
-use super::runtime::{Capabilities, DeviceRule, File, MAX_RULES, is_limit};
+use super::rights::{check_bind, check_rights};
+use super::runtime::{File, MAX_RULES, is_limit};
 
 /// What this device lets containers do beyond the ordinary.
 #[derive(Clone, Debug, Default)]
 pub struct Allowances {
     /// Paths of the host that may be mounted, with everything below them.
     pub binds: Vec<PathBuf>,
-    /// Whether `privileged`, `host_pid` and capabilities beyond Docker's default are granted.
+    /// The daemon's own folders and files, which are never mounted.
+    pub own: Vec<PathBuf>,
+    /// Whether a container may be made the host's master: `privileged`, more capabilities than Docker's default,
+    /// no filter of system calls, the host's processes, disks or memory.
     pub privileged: bool,
     /// What a feature adds: environment, and mounts as source, target, read-only.
     /// A spec that asks for a feature that is not here is refused.
@@ -121,16 +125,11 @@ pub(super) fn prepare(
 
 /// Refuses what this device does not do, before anything is started.
 fn check(spec: &ContainerSpec, allowances: &Allowances) -> Result<(), Error> {
-    check_security(&spec.security, allowances.privileged)?;
     if spec.device_rules.len() > MAX_RULES {
         return Err(Error::refused(
             "device_rules",
             format!("at most {MAX_RULES} are allowed"),
         ));
-    }
-    for rule in &spec.device_rules {
-        rule.parse::<DeviceRule>()
-            .map_err(|why| Error::refused("device_rules", why))?;
     }
     for (name, limit) in &spec.ulimits {
         if !is_limit(name, limit) {
@@ -146,27 +145,11 @@ fn check(spec: &ContainerSpec, allowances: &Allowances) -> Result<(), Error> {
     for device in &spec.devices {
         absolute("devices.host", device.host.clone())?;
         absolute("devices.container", device.container.clone())?;
-        if !Path::new(&device.host).exists() {
-            return Err(Error::refused(
-                "devices",
-                format!("{} is not on this device", device.host),
-            ));
-        }
     }
+    check_rights(spec, allowances.privileged)?;
     spec.mounts
         .iter()
         .try_for_each(|mount| check_mount(mount, allowances))
-}
-
-/// Refuses what goes beyond Docker's default where the device does not allow it.
-pub(crate) fn check_security(security: &Security, is_allowed: bool) -> Result<(), Error> {
-    let capabilities = Capabilities::of(security)?;
-    let plain = Capabilities::of(&Default::default())?;
-    if !is_allowed && (security.privileged || security.host_pid || !plain.covers(capabilities)) {
-        let why = "needs `allow_privileged` in the device's configuration";
-        return Err(Error::refused("security", why));
-    }
-    Ok(())
 }
 
 fn check_sysctl(name: &str, spec: &ContainerSpec) -> Result<(), Error> {
@@ -205,20 +188,7 @@ fn check_mount(mount: &Mount, allowances: &Allowances) -> Result<(), Error> {
         Mount::Tmpfs { target, .. } => absolute("mounts.target", target.clone()).map(drop),
         Mount::Bind { source, target, .. } => {
             absolute("mounts.target", target.clone())?;
-            // What counts is where the path leads, not how it is spelt.
-            let real = std::fs::canonicalize(source)
-                .map_err(|error| Error::refused("mounts.source", format!("{source}: {error}")))?;
-            if !allowances
-                .binds
-                .iter()
-                .any(|allowed| real.starts_with(allowed))
-            {
-                let why = format!(
-                    "{source} is not below a path that the device's configuration allows to be mounted"
-                );
-                return Err(Error::refused("mounts.source", why));
-            }
-            Ok(())
+            check_bind(source, &allowances.binds, &allowances.own)
         }
     }
 }

@@ -99,6 +99,7 @@ async fn connect(daemon: &Daemon, out: &Path) -> DockerEngine {
     let store = Store::open(&daemon.folder.path().join("store"), Files::default()).unwrap();
     let config = Config {
         binds: vec![out.to_owned()],
+        own: Vec::new(),
         privileged: false,
         logs: daemon.folder.path().join("logs"),
         registries: None,

@@ -38,9 +38,16 @@ const WRITE: u32 = 4;
 pub(crate) struct DeviceRule {
     /// Absent is both.
     kind: Option<u32>,
-    major: Option<u32>,
-    minor: Option<u32>,
+    pub(crate) major: Option<u32>,
+    pub(crate) minor: Option<u32>,
     access: u32,
+}
+
+impl DeviceRule {
+    /// Whether it is of character devices alone.
+    pub(crate) fn is_of_characters(&self) -> bool {
+        self.kind == Some(CHARACTER)
+    }
 }
 
 impl FromStr for DeviceRule {

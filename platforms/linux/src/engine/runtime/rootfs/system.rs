@@ -153,7 +153,8 @@ fn devices(bundle: &Bundle, root: &Path) -> Result<(), Failure> {
 /// One device, or all in a folder (`/dev/snd`).
 fn node(root: &Path, host: &Path, inside: &str) -> Result<(), Failure> {
     let metadata = fs::metadata(host).context(|| format!("looking at {}", host.display()))?;
-    if !metadata.is_dir() {
+    let kind = metadata.file_type();
+    if kind.is_char_device() || kind.is_block_device() {
         let inside = find(root, inside, Make::File)?;
         return bind_plain(host, &inside.path());
     }
