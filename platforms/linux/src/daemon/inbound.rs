@@ -1,7 +1,7 @@
 //! Connections that the fleet makes to this device through a tunnel inside this process.
 //!
-//! A tunnel that is a network interface needs none of this: there the system itself accepts them.
-//! Here they are taken on the ports that services publish, and on those of the device itself that the configuration names, and on no other; each goes to the service that published the port and nowhere else.
+//! Where the tunnel is a network interface the system itself accepts them, and a fence keeps them to the same ports.
+//! Inside this process they are taken on the ports that services publish, and on those of the device itself that the configuration names, and on no other; each goes to the service that published the port and nowhere else.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::tunnel::{Open, Opened};
 use crate::engine::Engine;
+use crate::engine::runtime::fence;
 
 /// Connections at once, over all ports.
 const CONNECTIONS: usize = 32;
@@ -38,15 +39,17 @@ pub(super) async fn serve<E: Engine>(
 ) -> std::convert::Infallible {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut served = Served::default();
+    let mut fence = Fence::default();
     loop {
         let open = opened.borrow_and_update().clone();
-        let open = open.filter(|open| open.tunnel.backend() == Backend::InProcess);
+        let interface = open.as_ref().and_then(|open| open.tunnel.interface());
+        fence.stand_before(interface, &own).await;
         match open {
-            Some(open) => {
+            Some(open) if open.tunnel.backend() == Backend::InProcess => {
                 let ways = ways(engine.as_deref(), &own).await;
                 served.settle(&open, ways, &places).await
             }
-            None => served.end(),
+            Some(_) | None => served.end(),
         }
         let gone = tokio::select! {
             changed = opened.changed() => {
@@ -72,6 +75,39 @@ async fn ways<E: Engine>(engine: Option<&E>, own: &[u16]) -> Ways {
         }
     }
     ways.into_iter().take(PORTS).collect()
+}
+
+/// What keeps the fleet to the ports that are meant for it, before the interface of this name.
+#[derive(Default)]
+struct Fence(Option<String>);
+
+impl Fence {
+    async fn stand_before(&mut self, interface: Option<String>, ports: &[u16]) {
+        if self.0 == interface {
+            return;
+        }
+        let (name, ports) = (interface.clone(), ports.to_vec());
+        let changed = tokio::task::spawn_blocking(move || match name {
+            Some(name) => fence::raise(&name, &ports),
+            None => fence::lower(),
+        });
+        match changed.await.unwrap_or_else(|error| Err(error.into())) {
+            Ok(()) => self.0 = interface,
+            Err(error) => {
+                tracing::error!(%error, "the fleet reaches every port of this device: the kernel takes no rules of nftables");
+            }
+        }
+    }
+}
+
+impl Drop for Fence {
+    fn drop(&mut self) {
+        if self.0.is_some()
+            && let Err(error) = fence::lower()
+        {
+            tracing::debug!(%error, "rules for a tunnel that is gone are left");
+        }
+    }
 }
 
 /// The ports that are listened on, and where their connections go.

@@ -31,7 +31,7 @@ pub(crate) use capabilities::Capabilities;
 pub(crate) use cgroup::Cgroup;
 pub(crate) use child::is_limit;
 pub(crate) use devices::{DeviceRule, MAX_RULES};
-pub(crate) use network::{Plan, ledger, link, nftables};
+pub(crate) use network::{Plan, fence, ledger, link, nftables};
 pub(crate) use shim::{STOP, terminal};
 pub(crate) use state::{give_life, is_alive};
 pub(crate) use sys::watch;

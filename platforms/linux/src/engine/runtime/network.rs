@@ -4,6 +4,7 @@
 //! The shim lives in its container's network from its start on, so that the network lasts as long as the
 //! shim does, through every restart of the container, and is gone when it is gone.
 
+pub(crate) mod fence;
 pub(crate) mod ledger;
 pub(crate) mod link;
 mod netlink;

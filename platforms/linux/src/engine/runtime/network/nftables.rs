@@ -10,8 +10,7 @@ use lightship_spec::container::Protocol;
 
 use super::netlink::{ACKNOWLEDGE, APPEND, CREATE, Messages, Socket};
 
-/// The table's name.
-const TABLE: &str = "lightship";
+const TABLE: Table = Table("lightship");
 
 /// What all bridges' names start with.
 pub(crate) const BRIDGE_PREFIX: &str = "ls-";
@@ -29,13 +28,13 @@ const FAMILY_IPV4: u8 = 2;
 const REGISTER_1: u32 = 1;
 const REGISTER_2: u32 = 2;
 const VERDICT_REGISTER: u32 = 0;
-const META_INTERFACE_IN: u32 = 6;
-const META_INTERFACE_OUT: u32 = 7;
-const META_PROTOCOL: u32 = 16;
+pub(super) const META_INTERFACE_IN: u32 = 6;
+pub(super) const META_INTERFACE_OUT: u32 = 7;
+pub(super) const META_PROTOCOL: u32 = 16;
 const NETWORK_HEADER: u32 = 1;
-const TRANSPORT_HEADER: u32 = 2;
-const DROP: u32 = 0;
-const ACCEPT: u32 = 1;
+pub(super) const TRANSPORT_HEADER: u32 = 2;
+pub(super) const DROP: u32 = 0;
+pub(super) const ACCEPT: u32 = 1;
 
 /// A network of an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,26 +59,31 @@ pub(crate) struct Forward {
 
 /// Puts the table for these networks and ports in place of the one before.
 pub(crate) fn apply(nets: &[Net], forwards: &[Forward]) -> io::Result<()> {
-    let mut batch = Messages::default();
-    batch.start(BATCH_BEGIN, 0, &generic(0, SUBSYSTEM));
-    table(&mut batch, NEW_TABLE, CREATE);
-    table(&mut batch, DELETE_TABLE, 0);
-    if !nets.is_empty() {
-        table(&mut batch, NEW_TABLE, CREATE);
+    commit(|batch| {
+        TABLE.replace(batch);
+        if nets.is_empty() {
+            return;
+        }
+        TABLE.make(batch);
         for (name, kind, hook, priority) in [
             ("prerouting", "nat", 0, -100),
             ("output", "nat", 3, -100),
             ("postrouting", "nat", 4, 100),
             ("forward", "filter", 2, 0),
         ] {
-            chain(&mut batch, name, kind, hook, priority);
+            TABLE.chain(batch, name, kind, hook, priority);
         }
-        forwards
-            .iter()
-            .for_each(|forward| publish(&mut batch, forward));
-        nets.iter().for_each(|net| masquerade(&mut batch, net));
-        wall(&mut batch);
-    }
+        forwards.iter().for_each(|forward| publish(batch, forward));
+        nets.iter().for_each(|net| masquerade(batch, net));
+        wall(batch);
+    })
+}
+
+/// Does all of it, or nothing.
+pub(super) fn commit(fill: impl FnOnce(&mut Messages)) -> io::Result<()> {
+    let mut batch = Messages::default();
+    batch.start(BATCH_BEGIN, 0, &generic(0, SUBSYSTEM));
+    fill(&mut batch);
     batch.start(BATCH_END, 0, &generic(0, SUBSYSTEM));
     Socket::open(Some(rustix::net::netlink::NETFILTER))?.call(batch)
 }
@@ -91,38 +95,62 @@ fn generic(family: u8, resource: u16) -> Vec<u8> {
     fixed
 }
 
-fn table(batch: &mut Messages, kind: u16, flags: u16) {
-    batch.start(kind, ACKNOWLEDGE | flags, &generic(FAMILY_IPV4, 0));
-    batch.text(1, TABLE);
-}
+/// A table, by its name.
+pub(super) struct Table(pub(super) &'static str);
 
-fn chain(batch: &mut Messages, name: &str, kind: &str, hook: u32, priority: i32) {
-    batch.start(NEW_CHAIN, ACKNOWLEDGE | CREATE, &generic(FAMILY_IPV4, 0));
-    batch.text(1, TABLE);
-    batch.text(3, name);
-    batch.nest(4, |place| {
-        place.number_be(1, hook);
-        place.number_be(2, priority.cast_unsigned());
-    });
-    batch.number_be(5, ACCEPT);
-    batch.text(7, kind);
-}
+impl Table {
+    /// Takes away what is there of it.
+    pub(super) fn replace(&self, batch: &mut Messages) {
+        self.make(batch);
+        batch.start(DELETE_TABLE, ACKNOWLEDGE, &generic(FAMILY_IPV4, 0));
+        batch.text(1, self.0);
+    }
 
-fn rule(batch: &mut Messages, chain: &str, expressions: impl FnOnce(&mut Messages)) {
-    batch.start(
-        NEW_RULE,
-        ACKNOWLEDGE | CREATE | APPEND,
-        &generic(FAMILY_IPV4, 0),
-    );
-    batch.text(1, TABLE);
-    batch.text(2, chain);
-    batch.nest(4, expressions);
+    pub(super) fn make(&self, batch: &mut Messages) {
+        batch.start(NEW_TABLE, ACKNOWLEDGE | CREATE, &generic(FAMILY_IPV4, 0));
+        batch.text(1, self.0);
+    }
+
+    pub(super) fn chain(
+        &self,
+        batch: &mut Messages,
+        name: &str,
+        kind: &str,
+        hook: u32,
+        priority: i32,
+    ) {
+        batch.start(NEW_CHAIN, ACKNOWLEDGE | CREATE, &generic(FAMILY_IPV4, 0));
+        batch.text(1, self.0);
+        batch.text(3, name);
+        batch.nest(4, |place| {
+            place.number_be(1, hook);
+            place.number_be(2, priority.cast_unsigned());
+        });
+        batch.number_be(5, ACCEPT);
+        batch.text(7, kind);
+    }
+
+    pub(super) fn rule(
+        &self,
+        batch: &mut Messages,
+        chain: &str,
+        expressions: impl FnOnce(&mut Messages),
+    ) {
+        batch.start(
+            NEW_RULE,
+            ACKNOWLEDGE | CREATE | APPEND,
+            &generic(FAMILY_IPV4, 0),
+        );
+        batch.text(1, self.0);
+        batch.text(2, chain);
+        batch.nest(4, expressions);
+    }
 }
 
 /// For packets to an address of the host: to the container instead.
 fn publish(batch: &mut Messages, forward: &Forward) {
     for chain in ["prerouting", "output"] {
-        rule(batch, chain, |rule| {
+        TABLE.rule(batch, chain, |rule| {
             to_this_host(rule);
             if let Some(address) = forward.host_ip {
                 destination(rule, &address.octets());
@@ -153,21 +181,21 @@ fn masquerade(batch: &mut Messages, net: &Net) {
         .unwrap_or(0);
     let start = (u32::from(net.address) & mask).to_be_bytes();
     // What leaves the network goes out under the host's address.
-    rule(batch, "postrouting", |rule| {
+    TABLE.rule(batch, "postrouting", |rule| {
         source_in(rule, &start, mask);
         meta(rule, META_INTERFACE_OUT);
         compare(rule, 1, &interface_name(&net.bridge));
         expression(rule, "masq", |_| ());
     });
     // What the host's own loopback sends to a published port must find its way back.
-    rule(batch, "postrouting", |rule| {
+    TABLE.rule(batch, "postrouting", |rule| {
         source_in(rule, &[127, 0, 0, 0], 0xff00_0000);
         meta(rule, META_INTERFACE_OUT);
         compare(rule, 0, &interface_name(&net.bridge));
         expression(rule, "masq", |_| ());
     });
     // Within one network everything may talk, also when bridged packets pass through here.
-    rule(batch, "forward", |rule| {
+    TABLE.rule(batch, "forward", |rule| {
         meta(rule, META_INTERFACE_IN);
         compare(rule, 0, &interface_name(&net.bridge));
         meta(rule, META_INTERFACE_OUT);
@@ -178,7 +206,7 @@ fn masquerade(batch: &mut Messages, net: &Net) {
 
 /// From one application's network to another's: nothing.
 fn wall(batch: &mut Messages) {
-    rule(batch, "forward", |rule| {
+    TABLE.rule(batch, "forward", |rule| {
         meta(rule, META_INTERFACE_IN);
         compare(rule, 0, BRIDGE_PREFIX.as_bytes());
         meta(rule, META_INTERFACE_OUT);
@@ -187,7 +215,7 @@ fn wall(batch: &mut Messages) {
     });
 }
 
-fn interface_name(name: &str) -> [u8; 16] {
+pub(super) fn interface_name(name: &str) -> [u8; 16] {
     let mut padded = [0; 16];
     padded[..name.len()].copy_from_slice(name.as_bytes());
     padded
@@ -200,7 +228,7 @@ fn expression(rule: &mut Messages, name: &str, data: impl FnOnce(&mut Messages))
     });
 }
 
-fn meta(rule: &mut Messages, key: u32) {
+pub(super) fn meta(rule: &mut Messages, key: u32) {
     expression(rule, "meta", |data| {
         data.number_be(1, REGISTER_1);
         data.number_be(2, key);
@@ -208,7 +236,7 @@ fn meta(rule: &mut Messages, key: u32) {
 }
 
 /// Equal (0) or not (1).
-fn compare(rule: &mut Messages, operator: u32, value: &[u8]) {
+pub(super) fn compare(rule: &mut Messages, operator: u32, value: &[u8]) {
     expression(rule, "cmp", |data| {
         data.number_be(1, REGISTER_1);
         data.number_be(2, operator);
@@ -216,7 +244,7 @@ fn compare(rule: &mut Messages, operator: u32, value: &[u8]) {
     });
 }
 
-fn payload(rule: &mut Messages, base: u32, offset: u32, length: u32) {
+pub(super) fn payload(rule: &mut Messages, base: u32, offset: u32, length: u32) {
     expression(rule, "payload", |data| {
         data.number_be(1, REGISTER_1);
         data.number_be(2, base);
@@ -232,14 +260,28 @@ fn destination(rule: &mut Messages, address: &[u8; 4]) {
 
 fn source_in(rule: &mut Messages, start: &[u8; 4], mask: u32) {
     payload(rule, NETWORK_HEADER, 12, 4);
+    keep_bits(rule, mask.to_be_bytes());
+    compare(rule, 0, start);
+}
+
+/// What is known of the connection has one of these bits.
+pub(super) fn conntrack(rule: &mut Messages, key: u32, bits: u32) {
+    expression(rule, "ct", |data| {
+        data.number_be(1, REGISTER_1);
+        data.number_be(2, key);
+    });
+    keep_bits(rule, bits.to_ne_bytes());
+    compare(rule, 1, &[0; 4]);
+}
+
+fn keep_bits(rule: &mut Messages, mask: [u8; 4]) {
     expression(rule, "bitwise", |data| {
         data.number_be(1, REGISTER_1);
         data.number_be(2, REGISTER_1);
         data.number_be(3, 4);
-        data.nest(4, |nested| nested.attribute(1, &mask.to_be_bytes()));
+        data.nest(4, |nested| nested.attribute(1, &mask));
         data.nest(5, |nested| nested.attribute(1, &[0; 4]));
     });
-    compare(rule, 0, start);
 }
 
 /// The destination is one of the host's own addresses (a fib lookup for RTN_LOCAL).
@@ -262,7 +304,7 @@ fn immediate(rule: &mut Messages, register: u32, value: &[u8]) {
     });
 }
 
-fn verdict(rule: &mut Messages, code: u32) {
+pub(super) fn verdict(rule: &mut Messages, code: u32) {
     expression(rule, "immediate", |data| {
         data.number_be(1, VERDICT_REGISTER);
         data.nest(2, |nested| nested.nest(2, |inner| inner.number_be(1, code)));
