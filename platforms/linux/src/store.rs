@@ -20,7 +20,7 @@ pub use files::{Attributes, File, Files, Node, Operation, Witness};
 pub use instance::{InstanceId, Record};
 pub use layer::LayerDraft;
 pub use partial::Partial;
-pub use space::RESERVE_BYTES;
+pub use space::{RESERVE_BYTES, is_read_only};
 
 use std::fs;
 use std::io;
@@ -50,6 +50,8 @@ pub struct Store {
 impl Store {
     /// Opens the store at `root`, makes it if it is not there, and clears what a cut left half-done.
     ///
+    /// On a disk that became read-only what is there can still be used, and the rest waits.
+    ///
     /// One process at a time: the caller holds a lock on the device's state before it opens one.
     pub fn open(root: &Path, files: Files) -> io::Result<Self> {
         if !root.is_dir() {
@@ -61,7 +63,7 @@ impl Store {
                 files.create_dir(&path, 0o700)?;
             }
         }
-        files.sync_dir(root)?;
+        unless_read_only(files.sync_dir(root))?;
         let store = Self {
             root: root.to_owned(),
             files,
@@ -108,7 +110,7 @@ impl Store {
 
     fn clear(&self, folder: &str) -> io::Result<()> {
         for entry in fs::read_dir(self.root.join(folder))? {
-            self.files.remove_tree(&entry?.path())?;
+            unless_read_only(self.files.remove_tree(&entry?.path()))?;
         }
         Ok(())
     }
@@ -123,5 +125,12 @@ impl Store {
         }
         names.sort_unstable();
         Ok(names)
+    }
+}
+
+fn unless_read_only(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        done => done,
     }
 }

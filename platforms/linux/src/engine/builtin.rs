@@ -75,8 +75,15 @@ impl Builtin {
         // Bundles hold secrets, and what containers say may.
         for folder in [&options.run, &options.logs] {
             std::fs::create_dir_all(folder).doing("making the run folder")?;
-            let private = std::fs::Permissions::from_mode(0o700);
-            std::fs::set_permissions(folder, private).doing("closing the run folder")?;
+            let mode = std::fs::metadata(folder)
+                .doing("looking at the run folder")?
+                .permissions()
+                .mode();
+            // A folder that is as it should be is left alone: the disk may be read-only.
+            if mode & 0o7777 != 0o700 {
+                let private = std::fs::Permissions::from_mode(0o700);
+                std::fs::set_permissions(folder, private).doing("closing the run folder")?;
+            }
         }
         let changes = options.run.join("changes");
         let _ = std::fs::remove_file(&changes);

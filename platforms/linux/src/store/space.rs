@@ -1,6 +1,7 @@
 //! Free space, asked for before anything large is written.
 
 use std::io;
+use std::path::Path;
 
 use super::Store;
 
@@ -13,4 +14,10 @@ impl Store {
         let volume = rustix::fs::statvfs(&self.root)?;
         Ok((volume.f_bavail * volume.f_frsize).saturating_sub(RESERVE_BYTES))
     }
+}
+
+/// Whether nothing can be written at a path; what cannot be looked at counts as writable, and says so when it is written to.
+pub fn is_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(path)
+        .is_ok_and(|found| found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }

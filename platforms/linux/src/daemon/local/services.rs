@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::token::{Dialect, Secret, same};
 use crate::daemon::Config;
 use crate::engine::{Grant, Provide, Starting};
-use crate::store::InstanceId;
+use crate::store::{InstanceId, is_read_only};
 
 /// In the container.
 const LOCKS: &str = "/run/lightship";
@@ -190,8 +190,35 @@ impl Services {
 
     /// Where the locks of an instance are: its own, and balena's.
     pub(super) fn lock_folders(&self, id: InstanceId) -> [PathBuf; 2] {
-        let folder = self.data.join(id.to_string());
+        let on_memory = self.run_of(id).join("locks");
+        let folder = match on_memory.is_dir() {
+            true => on_memory,
+            false => self.data.join(id.to_string()),
+        };
         [folder.join("own"), folder.join("balena")]
+    }
+
+    /// Makes them: on the disk, because a service may write there; on memory where the disk takes nothing.
+    fn make_lock_folders(&self, id: InstanceId) -> io::Result<[PathBuf; 2]> {
+        let make = |at: &Path| {
+            private(at)?;
+            for name in ["own", "balena"] {
+                let folder = at.join(name);
+                fs::DirBuilder::new().create(&folder)?;
+                // Whatever user the service runs as takes its locks there.
+                fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777))?;
+            }
+            Ok(())
+        };
+        let made = match is_read_only(&self.data) {
+            true => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            false => make(&self.data.join(id.to_string())),
+        };
+        match made {
+            Err(error) if is_unwritable(&error) => make(&self.run_of(id).join("locks"))?,
+            made => made?,
+        }
+        Ok(self.lock_folders(id))
     }
 
     /// What lasts of an instance until the device restarts.
@@ -305,13 +332,7 @@ impl Provide for Services {
         let run = self.run_of(starting.id);
         private(&run)?;
         fs::DirBuilder::new().mode(0o755).create(run.join("api"))?;
-        private(&self.data.join(starting.id.to_string()))?;
-        for folder in self.lock_folders(starting.id) {
-            fs::DirBuilder::new().create(&folder)?;
-            // Whatever user the service runs as takes its locks there.
-            fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777))?;
-        }
-        let [own, balena] = self.lock_folders(starting.id);
+        let [own, balena] = self.make_lock_folders(starting.id)?;
         let mut mounts = vec![(own.clone(), LOCKS.to_owned(), false)];
         mounts.extend(BALENA_LOCKS.map(|target| (balena.clone(), target.to_owned(), false)));
         if service.has_api || service.is_balena {
@@ -337,12 +358,20 @@ impl Provide for Services {
         self.tell();
         for folder in [self.run_of(id), self.data.join(id.to_string())] {
             match fs::remove_dir_all(folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound && !is_unwritable(&error) => {
+                    return Err(error);
+                }
                 _ => {}
             }
         }
         Ok(())
     }
+}
+
+/// Whether the disk is full or read-only.
+fn is_unwritable(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::ReadOnlyFilesystem || kind == io::ErrorKind::StorageFull
 }
 
 /// A folder that only root can look into.
@@ -351,7 +380,11 @@ fn private(folder: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+    // One that is as it should be is left alone: the disk may be read-only.
+    match fs::metadata(folder)?.permissions().mode() & 0o7777 {
+        0o700 => Ok(()),
+        _ => fs::set_permissions(folder, fs::Permissions::from_mode(0o700)),
+    }
 }
 
 /// A socket that whoever sees it may open: who sees it, the folders above decide.

@@ -277,6 +277,9 @@ fn resolver(bundle: &Bundle) -> String {
     if !network.dns_search.is_empty() {
         lines.push(format!("search {}", network.dns_search.join(" ")));
     }
+    if !network.dns_options.is_empty() {
+        lines.push(format!("options {}", network.dns_options.join(" ")));
+    }
     let loopback = |line: &str| line.contains("nameserver 127.") || line.contains("nameserver ::1");
     // systemd-resolved keeps the real servers elsewhere.
     let host = if host.lines().any(loopback) && !shares_host {
@@ -286,7 +289,8 @@ fn resolver(bundle: &Bundle) -> String {
     };
     for line in host.lines() {
         let replaced = line.starts_with("nameserver") && !network.dns.is_empty()
-            || line.starts_with("search") && !network.dns_search.is_empty();
+            || line.starts_with("search") && !network.dns_search.is_empty()
+            || line.starts_with("options") && !network.dns_options.is_empty();
         if !replaced && (shares_host || !loopback(line)) {
             lines.push(line.to_owned());
         }

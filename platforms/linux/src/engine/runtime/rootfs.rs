@@ -11,7 +11,7 @@ mod volume;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lightship_spec::container::Mount;
 use rustix::fs::{Mode, OFlags};
@@ -22,6 +22,10 @@ use rustix::mount::{
 
 use super::bundle::{Bundle, File};
 use super::walk::{Make, Place, place};
+use crate::store::is_read_only;
+
+/// The most of the memory that a container's changes take while the disk takes none.
+const MEMORY_SHARE: &str = "10%";
 
 /// What failed, for people.
 pub(super) struct Failure(pub(super) String);
@@ -70,27 +74,57 @@ fn overlay(bundle: &Bundle, root: &Path) -> Result<(), Failure> {
         let folder = rustix::fs::open(layer, flags, Mode::empty());
         open.push(folder.context(|| format!("opening the layer {}", layer.display()))?);
     }
-    let names: Vec<String> = open
+    let mut names: Vec<String> = open
         .iter()
         .map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd()))
         .collect();
-    let (upper, work) = (bundle.instance.join("upper"), bundle.instance.join("work"));
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        names.join(":"),
-        upper.display(),
-        work.display()
-    );
-    let options = std::ffi::CString::new(options)
-        .map_err(io::Error::other)
-        .context(|| "naming the layers".to_owned())?;
-    let flags = if bundle.spec.security.privileged {
-        MountFlags::empty()
-    } else {
-        MountFlags::NODEV
+    let stack = |lower: &[String], changes: &Path| {
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.join(":"),
+            changes.join("upper").display(),
+            changes.join("work").display()
+        );
+        let options = std::ffi::CString::new(options)?;
+        let flags = match bundle.spec.security.privileged {
+            true => MountFlags::empty(),
+            false => MountFlags::NODEV,
+        };
+        mount("overlay", root, "overlay", flags, options.as_c_str())?;
+        io::Result::Ok(())
     };
-    mount("overlay", root, "overlay", flags, options.as_c_str())
-        .context(|| "stacking the layers".to_owned())
+    let stacked = match is_read_only(&bundle.instance) {
+        true => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        false => stack(&names, &bundle.instance),
+    };
+    let cannot_write = |error: &io::Error| {
+        let kind = error.kind();
+        kind == io::ErrorKind::ReadOnlyFilesystem || kind == io::ErrorKind::StorageFull
+    };
+    match stacked {
+        // What was committed starts all the same: what it wrote before is there, what it writes now is on memory.
+        Err(error) if cannot_write(&error) => {
+            let before = rustix::fs::open(bundle.instance.join("upper"), flags, Mode::empty());
+            let before = before.context(|| "opening what was written before".to_owned())?;
+            names.insert(0, format!("/proc/self/fd/{}", before.as_raw_fd()));
+            stack(&names, &on_memory(bundle)?)
+        }
+        stacked => stacked,
+    }
+    .context(|| "stacking the layers".to_owned())
+}
+
+/// A place for changes that is gone with the container.
+fn on_memory(bundle: &Bundle) -> Result<PathBuf, Failure> {
+    let memory = bundle.folder.join("memory");
+    let what = || "making room on memory".to_owned();
+    fs::create_dir_all(&memory).context(what)?;
+    let options = format!("mode=0700,size={MEMORY_SHARE}");
+    tmpfs(&memory, MountFlags::NODEV, &options)?;
+    for name in ["upper", "work"] {
+        fs::create_dir(memory.join(name)).context(what)?;
+    }
+    Ok(memory)
 }
 
 fn add(bundle: &Bundle, root: &Path, item: &Mount) -> Result<(), Failure> {
@@ -166,7 +200,7 @@ fn bind(
     } else {
         MountFlags::empty()
     };
-    if read_only {
+    if read_only || is_read_only(source) {
         flags |= MountFlags::RDONLY;
     }
     mount_remount(inside.path(), MountFlags::BIND | flags, "")

@@ -28,6 +28,7 @@ use super::log::Writer;
 use super::network;
 use super::state::{State, is_alive};
 use super::supervisor::{Exit, Happened, Order, Supervisor};
+use crate::store::is_read_only;
 
 /// The order to stop.
 pub(crate) const STOP: &[u8] = b"stop";
@@ -116,10 +117,19 @@ impl Shim {
         network::enter(&bundle.network).map_err(told("connecting"))?;
         let mut cgroup = Cgroup::of(&bundle.cgroup_parent, &bundle.id);
         let devices = spawn::device_rules(&bundle).map_err(told("looking at devices"))?;
-        let warnings = cgroup
+        let mut warnings = cgroup
             .make(&bundle.spec, &devices)
             .map_err(told("making the cgroup"))?;
+        if is_read_only(&bundle.instance) {
+            warnings.push(
+                "the disk is read-only: what the container writes is gone when it ends".to_owned(),
+            );
+        }
         let log = Writer::open(&bundle.log, bundle.spec.logs.max_bytes)
+            .or_else(|error| {
+                warnings.push(format!("what the container says is not kept: {error}"));
+                Writer::nowhere()
+            })
             .map_err(told("opening the log"))?;
         let supervisor = Supervisor::new(
             bundle.spec.run,
