@@ -1,11 +1,12 @@
-//! What the device is made of and how it does: looked at when the fleet is reached, and once an hour while it is.
+//! What the device is made of and how it does: looked at when the fleet is reached, once an hour while it is, and when somebody asks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::senders::Senders;
@@ -14,6 +15,8 @@ use super::senders::Senders;
 const PERIOD: Duration = Duration::from_secs(3600);
 /// A connection that is new says it again no sooner than this.
 const LEAST: Duration = Duration::from_secs(600);
+/// Whoever asks is answered no sooner than this after the last time.
+const LEAST_ASKED: Duration = Duration::from_secs(5);
 /// Time over which the load is measured, so that connecting itself does not count for all of it.
 const LOAD: Duration = Duration::from_secs(2);
 /// Longest text.
@@ -48,14 +51,18 @@ pub(super) async fn tell(
     mut senders: Senders,
     data: PathBuf,
     mut online: watch::Receiver<bool>,
+    asked: Arc<Notify>,
 ) -> std::convert::Infallible {
     let mut last: Option<Instant> = None;
     loop {
         if online.wait_for(|online| *online).await.is_err() {
             std::future::pending::<()>().await;
         }
-        let due = last.map_or_else(Instant::now, |last| last + LEAST);
-        tokio::time::sleep_until(due).await;
+        let due = |least| last.map_or_else(Instant::now, |last| last + least);
+        tokio::select! {
+            () = tokio::time::sleep_until(due(LEAST)) => {}
+            () = asked.notified() => tokio::time::sleep_until(due(LEAST_ASKED)).await,
+        }
         let before = ticks();
         tokio::time::sleep(LOAD).await;
         let metrics = take(&data, before);
@@ -68,6 +75,7 @@ pub(super) async fn tell(
         let again = tokio::time::sleep(PERIOD);
         tokio::select! {
             () = again => {}
+            () = asked.notified() => asked.notify_one(),
             // A fleet that comes back may have heard nothing for long.
             _ = online.wait_for(|online| !*online) => {}
         }

@@ -10,7 +10,7 @@ use lightship_core::time::Instant;
 use lightship_core::{Credentials, Failure, Note, StepId};
 use lightship_driver::{Happening, Platform, Task};
 use lightship_link::Blobs;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::config;
@@ -38,6 +38,8 @@ pub struct Linux<E, B> {
     pub(super) online: watch::Sender<bool>,
     /// Whoever looks after components is told that something has happened to one.
     pub(super) stirred: watch::Sender<()>,
+    /// How the device does is to be said now.
+    pub(super) asked: Arc<Notify>,
     pub(super) happenings: mpsc::UnboundedReceiver<Happening>,
     pub(super) tell: Tell,
     pub(super) desk: Desk,
@@ -111,6 +113,10 @@ impl<E: Engine + 'static, B: Blobs + 'static> Platform for Linux<E, B> {
             step.0.abort();
             self.ended(step.1, Ok(()));
         }
+    }
+
+    fn asked(&mut self) {
+        self.asked.notify_one();
     }
 
     async fn next(&mut self) -> Happening {

@@ -11,7 +11,7 @@ use lightship_core::{Agent, limits};
 use lightship_driver::{Clock, Driver, End, Happening};
 use lightship_https::host;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 
 use super::config::{Config, TunnelKind};
 use super::desk::Desk;
@@ -121,7 +121,13 @@ pub async fn run(config: Config) -> Result<End, RunError> {
         stirred.subscribe(),
     );
     let ship = shipper.run();
-    let measure = metrics::tell(senders(), config.data.clone(), online.subscribe());
+    let asked = Arc::new(Notify::new());
+    let measure = metrics::tell(
+        senders(),
+        config.data.clone(),
+        online.subscribe(),
+        asked.clone(),
+    );
     let sweep = sweep::sweep(engine.clone(), needs.clone(), stirred.subscribe());
     let inbound = inbound::serve(
         keeper.opened(),
@@ -153,6 +159,7 @@ pub async fn run(config: Config) -> Result<End, RunError> {
         flush,
         online,
         stirred,
+        asked,
         happenings,
         tell,
         desk,
