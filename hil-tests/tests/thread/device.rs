@@ -131,6 +131,12 @@ impl Device {
         (text, output.status.code())
     }
 
+    /// The daemon's process.
+    #[allow(dead_code, reason = "a benchmark weighs it")]
+    pub(crate) fn daemon(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// The first process whose command line holds these words, of those in containers of this device.
     pub(crate) fn process(&self, words: &str) -> Option<u32> {
         let all = self.shims().into_iter().flat_map(children);
@@ -139,7 +145,7 @@ impl Device {
     }
 
     /// The shims of this device: they name its folder.
-    fn shims(&self) -> Vec<u32> {
+    pub(crate) fn shims(&self) -> Vec<u32> {
         let folder = self.folder.path().display().to_string();
         processes()
             .filter(|pid| {

@@ -1,15 +1,11 @@
 //! The daemon with another engine: a real Docker, which pulls, runs and prints, while everything else is as ever.
 
-use std::fs;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::path::Path;
 
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::device::{self, Device};
+use crate::dockerd::{self, Docker};
 use crate::mounts::{mount, own_mounts};
 use crate::shore::Shore;
 use crate::{tell, until};
@@ -17,71 +13,11 @@ use crate::{tell, until};
 /// Where Docker and the daemon agree on authorities; the machine's own is hidden for as long as a story lasts.
 const AUTHORITIES: &str = "/etc/docker";
 
-/// A Docker of its own; everything that it started ends with it.
-struct Docker {
-    folder: TempDir,
-    process: Child,
-}
-
-impl Docker {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        let log = fs::File::create(path("log")).unwrap();
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-        command.args(["dockerd", "--storage-driver", "vfs"]);
-        command.args(["--data-root", &path("data"), "--exec-root", &path("exec")]);
-        let host = format!("unix://{}", path("sock"));
-        command.args(["--pidfile", &path("pid"), "--host", &host]);
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Self { folder, process }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("sock")
-    }
-
-    /// Waits until it answers.
-    async fn answers(&self) {
-        for _ in 0..600 {
-            if UnixStream::connect(self.socket()).is_ok() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!(
-            "no Docker: {}",
-            fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-        );
-    }
-}
-
-impl Drop for Docker {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 fn missing() -> Option<&'static str> {
-    let works = |program: &str, words: &[&str]| {
-        let output = Command::new(program).args(words).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    if !works("dockerd", &["--version"]) {
-        return Some("docker.io is not installed");
-    }
-    if !Path::new(AUTHORITIES).is_dir() {
-        return Some("Docker's folder in /etc is not there");
-    }
-    let namespaces = ["--mount", "--pid", "--fork", "true"];
-    (!works("unshare", &namespaces)).then_some("namespaces cannot be made here")
+    dockerd::missing().or_else(|| {
+        let is_there = Path::new(AUTHORITIES).is_dir();
+        (!is_there).then_some("Docker's folder in /etc is not there")
+    })
 }
 
 /// Whether any process has exactly this command line.

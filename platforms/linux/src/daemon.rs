@@ -20,6 +20,8 @@ mod local;
 mod metrics;
 mod notify;
 mod platform;
+#[cfg(test)]
+mod provisioning;
 mod records;
 mod run;
 mod senders;

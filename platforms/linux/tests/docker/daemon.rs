@@ -68,7 +68,12 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
+    /// On the driver that works on every file system.
     pub(crate) fn start(kind: Kind) -> Self {
+        Self::start_on(kind, "vfs")
+    }
+
+    pub(crate) fn start_on(kind: Kind, driver: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
@@ -83,7 +88,7 @@ impl Daemon {
                     "--host",
                     &host,
                     "--storage-driver",
-                    "vfs",
+                    driver,
                 ]);
                 command
             }
@@ -109,7 +114,7 @@ impl Daemon {
                     "--runroot",
                     &path("exec"),
                     "--storage-driver",
-                    "vfs",
+                    driver,
                 ]);
                 command.args([
                     "--cgroup-manager",

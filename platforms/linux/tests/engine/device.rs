@@ -155,6 +155,18 @@ impl Device {
         name: &str,
         rest: &str,
     ) -> Result<Instance, Error> {
+        let component = self.fetch_of(application, name, rest).await?;
+        self.engine.stage(&component).await?;
+        Ok(component.instance)
+    }
+
+    /// Fetches it and no more.
+    pub(crate) async fn fetch_of(
+        &self,
+        application: &str,
+        name: &str,
+        rest: &str,
+    ) -> Result<Component, Error> {
         let component = self.component(application, name, rest);
         let spec = self.spec(application, rest);
         let documents = Documents {
@@ -164,8 +176,7 @@ impl Device {
         self.engine
             .fetch(&component, documents, Arc::new(|_| {}))
             .await?;
-        self.engine.stage(&component).await?;
-        Ok(component.instance)
+        Ok(component)
     }
 
     fn spec(&self, application: &str, rest: &str) -> String {
