@@ -80,6 +80,7 @@ const WITH_API: &str = "exec /bin/busybox sleep 1001";
 const WITH_FILE_LOCK: &str =
     "/bin/busybox touch /tmp/balena/updates.lock; exec /bin/busybox sleep 1002";
 const PLAIN: &str = "exec /bin/busybox sleep 1003";
+const CONTROL: &str = "exec /bin/busybox sleep 1004";
 
 fn shell(line: &str) -> [&str; 4] {
     ["/bin/busybox", "sh", "-c", line]
@@ -187,7 +188,58 @@ async fn applications_and_people(program: PathBuf) {
         variable(process, "BALENA_SERVICE_NAME").as_deref(),
         Some("web")
     );
+    tags_and_updates(&shore, &mut device).await;
     shore.stop().await;
+}
+
+/// What needs `device-control`: tags that outlive the daemon; and the fleet is asked again when a service wants it.
+async fn tags_and_updates(shore: &Shore, device: &mut Device) {
+    let features = json!({"features": ["device-control"]});
+    let (fourth, _) = shore.push_with("4.0.0", &shell(CONTROL), features).await;
+    until("the fourth release", device, async || {
+        shore.shows(&fourth).await
+    })
+    .await;
+    let process = device.process("sleep 1004").unwrap();
+    let token = variable(process, "LIGHTSHIP_API_TOKEN").unwrap();
+    let door = door(process);
+    let put = |path, body| ask(&door, "PUT", path, &token, body);
+    let (code, said) = put("/v1/device/tags/site", r#"{"value": "hall 3"}"#);
+    assert_eq!((code, &said), (200, &json!({"site": "hall 3"})), "{said}");
+    for (path, body) in [
+        ("/v1/device/tags/site", r#"{"value": 3}"#),
+        ("/v1/device/tags/a%20b", r#"{"value": "x"}"#),
+    ] {
+        let (code, said) = put(path, body);
+        assert_eq!(code, 422, "{path}: {said}");
+    }
+    device.restart();
+    until("the tag after a kill", device, async || {
+        let (text, code) = device.ask(&["status", "--json"]).await;
+        code == Some(0) && text.contains("hall 3")
+    })
+    .await;
+    let delete = || ask(&door, "DELETE", "/v1/device/tags/site", &token, "");
+    until("the door after a kill", device, async || {
+        delete() == (200, json!({}))
+    })
+    .await;
+
+    until("the connection", device, async || shore.is_online().await).await;
+    let uptime_s = async || shore.device().await.unwrap()["metrics"]["uptime_s"].as_u64();
+    until("how the device does", device, async || {
+        uptime_s().await.is_some()
+    })
+    .await;
+    let before = uptime_s().await;
+    let (code, said) = ask(&door, "POST", "/v1/device/update", &token, "");
+    assert_eq!((code, &said["held_by"]), (202, &json!([])), "{said}");
+    until(
+        "the answer to an application that asks",
+        device,
+        async || uptime_s().await > before,
+    )
+    .await;
 }
 
 fn the_api_answers_those_who_may_ask(device: &Device) {

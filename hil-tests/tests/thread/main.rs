@@ -6,84 +6,27 @@
 
 mod device;
 mod docker;
+mod dockerd;
+mod foreign;
 mod kills;
 mod local;
 mod mounts;
 mod packaged;
 mod registry;
 mod relay;
+mod rotation;
 mod shore;
+mod stage;
+mod strategies;
 mod trouble;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use device::Device;
 use serde_json::json;
 use shore::Shore;
-
-/// Longest time for one step of a story, in seconds.
-const PATIENCE_S: u64 = 120;
-
-/// Looks until it is so.
-async fn until(what: &str, device: &Device, mut look: impl AsyncFnMut() -> bool) {
-    for _ in 0..PATIENCE_S * 4 {
-        if look().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
-    panic!(
-        "{what} does not come about; the daemon said:\n{}",
-        device.said()
-    );
-}
-
-fn missing() -> Option<&'static str> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("containers need root");
-    }
-    if !std::path::Path::new("/bin/busybox").exists() {
-        return Some("busybox-static is not installed");
-    }
-    let ip = std::process::Command::new("ip").arg("-V").output();
-    if ip.is_err() {
-        return Some("iproute2 is not installed");
-    }
-    None
-}
-
-/// Tells a story in a network namespace of its own, so that nothing of it shows on this machine; or says why not.
-fn tell<F: Future<Output = ()>>(story: impl FnOnce(PathBuf) -> F + Send) {
-    if let Some(why) = missing() {
-        eprintln!("SKIPPED: {why}");
-        return;
-    }
-    let Some(program) = device::program() else {
-        eprintln!("SKIPPED: lightshipd is not built; `cargo test --workspace` builds it");
-        return;
-    };
-    std::thread::scope(|scope| {
-        let told = scope.spawn(|| {
-            #[expect(
-                deprecated,
-                reason = "its file-table flag, which is what makes it unsafe, is not given"
-            )]
-            rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).unwrap();
-            let up = std::process::Command::new("ip")
-                .args(["link", "set", "lo", "up"])
-                .status();
-            assert!(up.unwrap().success());
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.unwrap().block_on(story(program));
-        });
-        if let Err(panic) = told.join() {
-            std::panic::resume_unwind(panic);
-        }
-    });
-}
+use stage::{PATIENCE_S, tell, until};
+use tokio::io::AsyncWriteExt as _;
 
 /// The whole story; after the registration the device reaches the server through its tunnel or not at all.
 async fn from_the_shore_and_back(program: PathBuf, lines: &str, is_inside: bool) {
@@ -171,52 +114,54 @@ fn a_device_whose_tunnel_is_cut_goes_on_over_https_and_comes_back() {
     });
 }
 
-/// Both keys are replaced, the daemon is killed after each of these pauses meanwhile, and only the tunnel leads to the fleet.
-async fn rotate(program: PathBuf, lines: &str, pauses_ms: &[u64]) {
-    let shore = Shore::start().await;
-    let mut device = Device::new(program, &shore, lines).await;
-    device.start();
-    until("the registration", &device, async || {
-        !device.configuration().contains("provisioning_key") && shore.is_online().await
-    })
-    .await;
-    shore.https.cut();
-    shore.command(json!({"command": "rotate"})).await;
-    for pause_ms in pauses_ms {
-        tokio::time::sleep(Duration::from_millis(*pause_ms)).await;
-        device.kill();
-        device.start();
-    }
-    // A command that was heard and not begun when the daemon was killed is not repeated by itself.
-    if !pauses_ms.is_empty() {
-        shore.command(json!({"command": "rotate"})).await;
-    }
-    for key in ["KeyRotated(Api)", "KeyRotated(WireGuard)"] {
-        until(key, &device, async || device.said().contains(key)).await;
-    }
-    device.kill();
-    device.start();
-    let release = shore
-        .push("1.0.0", &["/bin/busybox", "sleep", "1000"])
-        .await;
-    until("a release with the new keys", &device, async || {
-        shore.shows(&release).await
-    })
-    .await;
-}
-
-#[test]
-fn keys_are_replaced_on_command_and_kills_in_between_cost_nothing() {
-    tell(async |program| {
-        // Over HTTP: the server's broker may forget the subscriptions of a device that comes back while its last connection still stands there.
-        let lines = "tunnel = \"in-process\"\ntransports = [\"https\"]";
-        rotate(program, lines, &[5, 60, 20, 150, 90]).await;
+/// Answers everybody at this port with a word.
+async fn answer_at(port: u16, word: &'static str) {
+    let listener = tokio::net::TcpListener::bind(("0.0.0.0", port)).await;
+    let listener = listener.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(word.as_bytes()).await;
+        }
     });
 }
 
 #[test]
-fn keys_are_replaced_in_the_best_tunnel_that_the_machine_has() {
-    tell(async |program| rotate(program, "", &[]).await);
+fn what_services_publish_is_reached_through_a_tunnel_that_is_an_interface_and_nothing_else_is() {
+    if !std::path::Path::new("/dev/net/tun").exists() {
+        eprintln!("SKIPPED: there is no /dev/net/tun");
+        return;
+    }
+    tell(async |program| {
+        let shore = Shore::start().await;
+        let lines = "tunnel = \"tun\"\ntunnel_ports = [9001]";
+        let mut device = Device::new(program, &shore, lines).await;
+        device.start();
+        let script = "echo the page > /index.html; exec busybox httpd -f -p 8080 -h /";
+        let network = json!({
+            "mode": {"bridge": {}},
+            "ports": [{"host": 8081, "container": 8080, "protocol": "tcp"}],
+        });
+        let command = ["/bin/busybox", "sh", "-c", script];
+        let (release, _) = shore
+            .push_with("1.0.0", &command, json!({"network": network}))
+            .await;
+        until("the release", &device, async || shore.shows(&release).await).await;
+        answer_at(9000, "not for the fleet").await;
+        answer_at(9001, "for the fleet").await;
+        let says = async |port, word: &str| {
+            let said = shore.reach(port).await;
+            said.is_ok_and(|said| said.contains(word))
+        };
+        until("the page", &device, async || says(8081, "the page").await).await;
+        until("the named port", &device, async || {
+            says(9001, "for the fleet").await
+        })
+        .await;
+        for port in [9000, 8080] {
+            let said = shore.reach(port).await;
+            assert!(said.is_err(), "{port} is reached: {said:?}");
+        }
+    });
 }
 
 #[test]
@@ -260,6 +205,14 @@ fn a_device_tells_how_it_does_and_what_its_services_print_and_is_reached_in_its_
         until("how the device does", &device, async || {
             let metrics = shore.device().await.unwrap()["metrics"].clone();
             metrics["memory_total_bytes"].as_u64() > Some(0) && metrics["kernel"].is_string()
+        })
+        .await;
+        // Somebody asks: it is said again at once, not in an hour.
+        let uptime_s = async || shore.device().await.unwrap()["metrics"]["uptime_s"].as_u64();
+        let before = uptime_s().await;
+        shore.command(json!({"command": "report"})).await;
+        until("how the device does now", &device, async || {
+            uptime_s().await > before
         })
         .await;
         until("the page", &device, async || {

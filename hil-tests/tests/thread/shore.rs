@@ -326,6 +326,20 @@ impl Shore {
         command: &[&str],
         more: Value,
     ) -> (Digest, Digest) {
+        let strategy = Strategy::default();
+        self.push_by(strategy, version, artifact, command, more)
+            .await
+    }
+
+    /// The same, and how it takes the place of what runs.
+    pub(crate) async fn push_by(
+        &self,
+        strategy: Strategy,
+        version: &str,
+        artifact: Artifact,
+        command: &[&str],
+        more: Value,
+    ) -> (Digest, Digest) {
         let mut spec = json!({
             "version": 1, "application": "harbour",
             "command": command, "network": {"mode": "host"}, "restart": "no",
@@ -343,7 +357,7 @@ impl Shore {
             spec: Digest::of(&spec),
             settings: None,
             mode: Mode::Service,
-            strategy: Strategy::default(),
+            strategy,
             health: Health {
                 grace_s: 5,
                 window_s: 2,
