@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod daemon;
+mod foreign;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -120,9 +121,18 @@ impl Bench<'_> {
         limits: Limits,
         cancel: &Cancel,
     ) -> (Result<Descriptor, BuildError>, String) {
+        self.build_for(&own_platform(), text, limits, cancel).await
+    }
+
+    async fn build_for(
+        &self,
+        platform: &Platform,
+        text: &str,
+        limits: Limits,
+        cancel: &Cancel,
+    ) -> (Result<Descriptor, BuildError>, String) {
         let dockerfile = Dockerfile::read("Dockerfile", text).unwrap();
         let args = BTreeMap::from([("WORD".to_owned(), "given".to_owned())]);
-        let platform = own_platform();
         let request = Request {
             context: self.folder,
             file: "Dockerfile",
@@ -131,7 +141,7 @@ impl Bench<'_> {
             args: &args,
             target: None,
             labels: &BTreeMap::from([("team".to_owned(), "x".to_owned())]),
-            platform: &platform,
+            platform,
             layout: &self.layout,
             limits,
             cancel,
@@ -256,8 +266,10 @@ impl Bench<'_> {
             for entry in archive.entries().unwrap() {
                 let mut entry = entry.unwrap();
                 if entry.header().entry_type().is_file() {
-                    let mut text = String::new();
-                    entry.read_to_string(&mut text).unwrap();
+                    let mut bytes = Vec::new();
+                    entry.read_to_end(&mut bytes).unwrap();
+                    // What is a program is looked at by nobody.
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
                     files.insert(entry.path().unwrap().display().to_string(), text);
                 }
             }
