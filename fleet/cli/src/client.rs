@@ -1,5 +1,7 @@
 //! Requests to the server, and what went wrong with them.
 
+mod events;
+
 use std::time::Duration;
 
 use lightship_api::Problem;

@@ -126,3 +126,11 @@ pub(crate) fn sheet(lines: &[(&str, String)]) -> String {
 pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
+
+/// Text that others wrote, without what a terminal would obey.
+pub(crate) fn harmless(text: &str) -> String {
+    let shown = |c: char| c == '\t' || !c.is_control();
+    text.chars()
+        .map(|c| if shown(c) { c } else { '\u{fffd}' })
+        .collect()
+}

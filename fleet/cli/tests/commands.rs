@@ -125,6 +125,7 @@ fn a_project_folder_becomes_a_release_that_is_rolled_out() {
           web (container, 400 bytes)
             artifact DIGEST
             spec     DIGEST
+            health   within 30 s, then for 30 s; 3 failures allowed
 
         to be signed: DIGEST
         product               harbour
@@ -135,6 +136,7 @@ fn a_project_folder_becomes_a_release_that_is_rolled_out() {
           web (container, 400 bytes)
             artifact DIGEST
             spec     DIGEST
+            health   within 30 s, then for 30 s; 3 failures allowed
 
         error: nobody can be asked whether to sign this
          help: pass --yes
@@ -169,6 +171,7 @@ fn a_project_folder_becomes_a_release_that_is_rolled_out() {
           web (container, 400 bytes)
             artifact DIGEST
             spec     DIGEST
+            health   within 30 s, then for 30 s; 3 failures allowed
 
         to be signed: DIGEST
         product               harbour
@@ -179,6 +182,7 @@ fn a_project_folder_becomes_a_release_that_is_rolled_out() {
           web (container, 400 bytes)
             artifact DIGEST
             spec     DIGEST
+            health   within 30 s, then for 30 s; 3 failures allowed
 
         [exit code 0]
         $ lightship push app --type pc=linux/amd64 --release 1.1.0 --yes --wave ring=canary/2h 10%/1d
@@ -203,6 +207,7 @@ fn a_project_folder_becomes_a_release_that_is_rolled_out() {
           web (container, 400 bytes)
             artifact DIGEST
             spec     DIGEST
+            health   within 30 s, then for 30 s; 3 failures allowed
 
         [exit code 0]
         $ lightship release rollout show 2
@@ -326,6 +331,7 @@ fn a_release_is_signed_by_the_publisher_or_not_at_all() {
           web (container, 400 bytes)
             artifact DIGEST
             spec     DIGEST
+            health   within 30 s, then for 30 s; 3 failures allowed
 
         error: the fleet asks for 1 release keys, and 0 of those used here hold that role
          help: pass more --key; `lightship keys list` shows the keys of this machine
@@ -343,6 +349,7 @@ fn a_release_is_signed_by_the_publisher_or_not_at_all() {
           web (container, 400 bytes)
             artifact DIGEST
             spec     DIGEST
+            health   within 30 s, then for 30 s; 3 failures allowed
 
         error: DESK/config/keys/absent.key: No such file or directory (os error 2)
          help: `lightship keys list` lists the keys of this machine; a key elsewhere is named by its file
@@ -360,6 +367,7 @@ fn a_release_is_signed_by_the_publisher_or_not_at_all() {
           web (container, 400 bytes)
             artifact DIGEST
             spec     DIGEST
+            health   within 30 s, then for 30 s; 3 failures allowed
 
         error: DESK/config/keys/harbour-release.key can be read by others
          help: run `chmod 600 DESK/config/keys/harbour-release.key`, and think about who may have read it
@@ -681,4 +689,80 @@ fn the_server_builds_what_this_machine_would_and_signs_nothing() {
     );
     assert_eq!(engine.status.code(), Some(1));
     assert_eq!(desk.json(&["release", "list"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn firmware_is_pushed_with_the_health_that_is_asked_of_it() {
+    use lightship_image::{Entry, Header, Name, Version};
+    let desk = Desk::with_fleet();
+    let body = [7; 64];
+    let header = Header {
+        board: Name::new("blinky").unwrap(),
+        device_type: Name::new("meter").unwrap(),
+        version: Version {
+            major: 1,
+            minor: 2,
+            patch: 3,
+        },
+        security_version: 0,
+        size: 64,
+        load: 0x1000,
+        entry: 0x1000,
+        kind: Entry::Jump,
+        digest: lightship_core::id::Digest::of(&body).0,
+    };
+    let image = [&header.encode()[..], &[0; 64], &body].concat();
+    std::fs::write(desk.path("meter.bin"), image).unwrap();
+    let push = ["push", "--firmware", "meter.bin", "--release", "1.2.3"];
+    let push = |words: &[&'static str]| [&push[..], words].concat();
+    let mut told = desk.snapshot(&push(&["--dry-run"]));
+    told += &desk.snapshot(&push(&[
+        "--dry-run",
+        "--health-grace",
+        "2m",
+        "--health-window",
+        "10m",
+        "--health-failures",
+        "0",
+    ]));
+    told += &desk.snapshot(&push(&["--dry-run", "--health-grace", "2d"]));
+    told += &desk.snapshot(&push(&["--dry-run", "--health-window", "soon"]));
+    expect![[r#"
+        $ lightship push --firmware meter.bin --release 1.2.3 --dry-run
+        to be signed: DIGEST
+        product               harbour
+        device type           meter
+        version               1.2.3
+        security version      0, floor 0
+        issued                TIME
+          firmware (firmware, 320 bytes)
+            artifact DIGEST
+            spec     DIGEST
+            health   within 30 s, then for 30 s; 3 failures allowed
+
+        [exit code 0]
+        $ lightship push --firmware meter.bin --release 1.2.3 --dry-run --health-grace 2m --health-window 10m --health-failures 0
+        to be signed: DIGEST
+        product               harbour
+        device type           meter
+        version               1.2.3
+        security version      0, floor 0
+        issued                TIME
+          firmware (firmware, 320 bytes)
+            artifact DIGEST
+            spec     DIGEST
+            health   within 120 s, then for 600 s; 0 failures allowed
+
+        [exit code 0]
+        $ lightship push --firmware meter.bin --release 1.2.3 --dry-run --health-grace 2d
+        error: at most 65535 seconds of grace and window
+        [exit code 2]
+        $ lightship push --firmware meter.bin --release 1.2.3 --dry-run --health-window soon
+        error: invalid value 'soon' for '--health-window <TIME>': "soon" is no time: expected 90s, 30m, 2h or 1d
+
+        For more information, try '--help'.
+        [exit code 2]
+    "#]].assert_eq(&told);
+    let asked = push(&["--yes", "--health-grace", "2m", "--health-failures", "1"]);
+    assert_eq!(desk.json(&asked)["number"], 1);
 }

@@ -377,3 +377,65 @@ async fn the_hubs_key_is_replaced_and_the_former_one_retired() {
         (&second["key"], &Value::Null)
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_are_followed_until_the_server_is_gone() {
+    let mut desk = Desk::with_fleet();
+    let (gadget, _) = Gadget::register(&desk, &SecretKey([9; 32])).await;
+    let say = async |lines: &str| {
+        let request = gadget.http.post(format!("{}/device/v1/logs", gadget.url));
+        let request = request.header("content-type", "application/x-ndjson");
+        let request = request.bearer_auth(&gadget.bearer).body(lines.to_owned());
+        assert_eq!(request.send().await.unwrap().status(), 204);
+    };
+    say("{\"service\":\"web\",\"line\":\"ready\"}\n{\"service\":\"db\",\"stream\":\"err\",\"line\":\"slow\"}").await;
+    let mut told = desk.snapshot(&["logs", "crane", "--service", "db"]);
+    let mut follow = desk.start(&["logs", "crane", "-f", "-n", "1"]);
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let mut hear = || {
+        let line = lines.next().unwrap().unwrap();
+        // The time of each line differs from run to run.
+        let (_, rest) = line.split_once(' ').unwrap();
+        format!("TIME {rest}\n")
+    };
+    told += "$ lightship logs crane -f -n 1\n";
+    told += &hear();
+    say("{\"service\":\"web\",\"line\":\"\\u001b[2Jhidden?\"}").await;
+    told += &hear();
+    let mut as_json = desk.start(&["logs", "crane", "-f", "-n", "1", "--json"]);
+    let mut line = String::new();
+    BufReader::new(as_json.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["service"], &line["line"]),
+        (&json!("web"), &json!("\u{1b}[2Jhidden?"))
+    );
+    as_json.kill().unwrap();
+    as_json.wait().unwrap();
+    let began = std::time::Instant::now();
+    assert!(desk.stop().success());
+    // Nothing is under way but what waits for news.
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "it took its grace"
+    );
+    told += &format!("[exit code {}]\n", follow.wait().unwrap().code().unwrap());
+    let mut said = String::new();
+    let mut errors = follow.stderr.take().unwrap();
+    errors.read_to_string(&mut said).unwrap();
+    told += &said;
+    expect![[r#"
+        $ lightship logs crane --service db
+        TIME db! slow
+        [exit code 0]
+        $ lightship logs crane -f -n 1
+        TIME db! slow
+        TIME web  �[2Jhidden?
+        [exit code 6]
+        error: the server ended the stream
+         help: run the command again to go on
+    "#]]
+    .assert_eq(&told);
+}

@@ -216,11 +216,22 @@ pub(crate) fn describe_release(
     for component in components {
         let kind = format!("{:?}", component.kind).to_lowercase();
         text.push_str(&format!(
-            "  {} ({kind}, {} bytes)\n    artifact {}\n    spec     {}\n",
-            component.name, component.artifact.size, component.artifact.digest, component.spec
+            "  {} ({kind}, {} bytes)\n    artifact {}\n    spec     {}\n    health   {}\n",
+            component.name,
+            component.artifact.size,
+            component.artifact.digest,
+            component.spec,
+            health(&component.health)
         ));
     }
     text
+}
+
+fn health(health: &lightship_core::target::Health) -> String {
+    format!(
+        "within {} s, then for {} s; {} failures allowed",
+        health.grace_s, health.window_s, health.failures
+    )
 }
 
 pub(crate) fn time(at: lightship_core::time::UnixTime) -> String {

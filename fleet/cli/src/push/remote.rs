@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use futures_util::StreamExt as _;
 use lightship_api::{
     Build, BuildEvent, BuildLine, BuildState, BuildTarget, BuiltImage, Name, NewBuild,
 };
@@ -18,9 +17,8 @@ use super::project::{Sources, wrong};
 use super::upload::{self, Artifact, Content};
 use super::{Built, Push};
 use crate::client::Client;
-use crate::command::logs::Events;
 use crate::failure::{Code, Failure};
-use crate::output::Output;
+use crate::output::{Output, harmless};
 use crate::place::Place;
 
 /// The last part of the repository that archives are sent to.
@@ -226,23 +224,14 @@ impl Remote<'_> {
             .client
             .request(Method::GET, &format!("{}/log", self.path(number)))
             .header("last-event-id", *last);
-        let response = self.client.send(request).await?;
-        let mut pieces = response.bytes_stream();
-        let mut events = Events::default();
-        while let Some(piece) = pieces.next().await {
-            let Ok(piece) = piece else { return Ok(None) };
-            for data in events.take(&piece)? {
-                let event: BuildEvent = serde_json::from_str(&data).map_err(|error| {
-                    let what = format!("the server's answer is not understood: {error}");
-                    Failure::new(Code::Failed, what)
-                })?;
-                match event {
-                    BuildEvent::Line(line) => {
-                        *last = line.number;
-                        self.output.remark(&written(&line));
-                    }
-                    BuildEvent::Ended(build) => return Ok(Some(build)),
+        let mut events = self.client.events::<BuildEvent>(request).await?;
+        while let Some(event) = events.next().await? {
+            match event {
+                BuildEvent::Line(line) => {
+                    *last = line.number;
+                    self.output.remark(&written(&line));
                 }
+                BuildEvent::Ended(build) => return Ok(Some(build)),
             }
         }
         Ok(None)
@@ -293,17 +282,7 @@ impl Remote<'_> {
 /// A line as people read it.
 pub(crate) fn written(line: &BuildLine) -> String {
     // What a Dockerfile's commands write must not move the cursor.
-    let text: String = line
-        .line
-        .chars()
-        .map(|c| {
-            if c.is_control() && c != '\t' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect();
+    let text = harmless(&line.line);
     match (line.device_type.as_str(), line.service.as_str()) {
         ("", _) => text,
         (device_type, service) => format!("{device_type} {service}: {text}"),
