@@ -83,9 +83,19 @@ impl Db {
         events: Listeners,
         fence: Option<lead::Fence>,
     ) -> Result<Self, Error> {
+        let db = Self::connect(url, events, fence).await?;
+        migrations::run(&db).await?;
+        Ok(db)
+    }
+
+    async fn connect(
+        url: &str,
+        events: Listeners,
+        fence: Option<lead::Fence>,
+    ) -> Result<Self, Error> {
         sqlx::any::install_default_drivers();
         let options: AnyConnectOptions = url.parse()?;
-        let db = if is_sqlite(url) {
+        Ok(if is_sqlite(url) {
             // The writer comes first: it makes the file and sets it to write-ahead logging.
             let write = sqlite_pool(options.clone(), 1).await?;
             let read = sqlite_pool(options, SQLITE_READERS).await?;
@@ -113,9 +123,7 @@ impl Db {
                 access: Arc::default(),
                 fence,
             }
-        };
-        migrations::run(&db).await?;
-        Ok(db)
+        })
     }
 
     /// Where statements that change nothing run.
@@ -257,4 +265,20 @@ fn undecodable(column: &str, error: impl std::error::Error + Send + Sync + 'stat
         index: column.to_owned(),
         source: Box::new(error),
     }
+}
+
+/// A database of its own in a folder, without tables.
+#[cfg(test)]
+pub(crate) async fn unmigrated(folder: &std::path::Path) -> Db {
+    let url = format!("sqlite://{}?mode=rwc", folder.join("db").display());
+    let (events, _) = tokio::sync::broadcast::channel(1);
+    Db::connect(&url, events, None).await.unwrap()
+}
+
+/// A database of its own in a folder.
+#[cfg(test)]
+pub(crate) async fn for_test(folder: &std::path::Path) -> Db {
+    let db = unmigrated(folder).await;
+    migrations::run(&db).await.unwrap();
+    db
 }

@@ -58,38 +58,65 @@ impl Metrics {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        line(
+        head(
             &mut out,
-            format_args!("# TYPE lightship_http_request_seconds histogram"),
+            "lightship_http_request_seconds",
+            "histogram",
+            "Time that a request took until its answer began.",
         );
         for ((route, status), latency) in requests {
             latency.write(&mut out, &format!("route=\"{route}\",status=\"{status}\""));
         }
         let online = self.devices_online.load(Ordering::Relaxed);
-        line(
+        let name = "lightship_devices_online";
+        head(
             &mut out,
-            format_args!(
-                "# TYPE lightship_devices_online gauge\nlightship_devices_online {online}"
-            ),
+            name,
+            "gauge",
+            "Devices that are connected to the broker.",
         );
-        let counters = [
-            ("registrations", &self.registrations),
-            ("polls_unchanged", &self.polls_unchanged),
-            ("reports", &self.reports),
-            ("log_lines", &self.log_lines),
-            ("assignments", &self.assignments),
-            ("refused_devices", &self.refused_devices),
-        ];
-        for (name, counter) in counters {
+        line(&mut out, format_args!("{name} {online}"));
+        for (name, help, counter) in self.counters() {
+            head(&mut out, name, "counter", help);
             let value = counter.load(Ordering::Relaxed);
-            line(
-                &mut out,
-                format_args!(
-                    "# TYPE lightship_{name}_total counter\nlightship_{name}_total {value}"
-                ),
-            );
+            line(&mut out, format_args!("{name} {value}"));
         }
         out
+    }
+
+    fn counters(&self) -> [(&'static str, &'static str, &AtomicU64); 6] {
+        [
+            (
+                "lightship_registrations_total",
+                "Registrations that made a device.",
+                &self.registrations,
+            ),
+            (
+                "lightship_polls_unchanged_total",
+                "Questions for news that were answered from the counter alone.",
+                &self.polls_unchanged,
+            ),
+            (
+                "lightship_reports_total",
+                "Reports of devices that were stored.",
+                &self.reports,
+            ),
+            (
+                "lightship_log_lines_total",
+                "Log lines of devices that were stored.",
+                &self.log_lines,
+            ),
+            (
+                "lightship_assignments_total",
+                "Assignments that were signed.",
+                &self.assignments,
+            ),
+            (
+                "lightship_refused_devices_total",
+                "Wrong credentials that were shown for a device.",
+                &self.refused_devices,
+            ),
+        ]
     }
 }
 
@@ -116,6 +143,14 @@ impl Latency {
             ),
         );
     }
+}
+
+/// What stands before the samples of a name.
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    line(
+        out,
+        format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"),
+    );
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {

@@ -28,9 +28,6 @@ const SWEEP: Duration = Duration::from_secs(300);
 /// How long what nothing needs is kept in the registry: longer than any push takes.
 const GRACE_OF_BLOBS: Duration = Duration::from_secs(24 * 3600);
 
-/// Time between two tries to serve again.
-const AGAIN: Duration = Duration::from_secs(2);
-
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -50,6 +47,11 @@ pub enum StartError {
         "this database belongs to servers with another `secret.key`: copy that file from the data folder of one of them, or give this server a database of its own"
     )]
     Stranger,
+    /// Another server leads by now, or nobody knows who does.
+    #[error(
+        "this server leads no more: another one does, or the database is out of reach; started again, it stands by"
+    )]
+    Superseded,
     /// TLS cannot be served.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -158,44 +160,28 @@ impl Server {
     }
 }
 
-/// Serves until `ended`, and says each time that it begins to.
-///
-/// A server that has to stop by itself, because another one leads or the database is out of reach,
-/// stands by or tries again.
+/// Serves until `ended`, and says when it begins to.
 ///
 /// # Errors
-/// When it does not start, unless it had served before.
+/// When it does not start, or has to stop by itself: then the process is to end and be started
+/// again, which leaves nothing of the former lead behind.
 pub async fn serve(
     config: Config,
     ended: impl Future<Output = ()>,
-    mut serving: impl FnMut(&Handle),
+    serving: impl FnOnce(&Handle),
 ) -> Result<(), StartError> {
     let mut ended = std::pin::pin!(ended);
-    let mut served = false;
-    loop {
-        let started = tokio::select! {
-            () = &mut ended => return Ok(()),
-            started = Server::start(config.clone()) => started,
-        };
-        let handle = match started {
-            Err(error) if served && !matches!(error, StartError::Stranger) => {
-                tracing::warn!(%error, "trying again");
-                tokio::time::sleep(AGAIN).await;
-                continue;
-            }
-            started => started?,
-        };
-        served = true;
-        serving(&handle);
-        let over = tokio::select! {
-            () = &mut ended => true,
-            () = handle.stopped() => false,
-        };
-        handle.stop().await;
-        if over {
-            return Ok(());
-        }
-    }
+    let handle = tokio::select! {
+        () = &mut ended => return Ok(()),
+        started = Server::start(config) => started?,
+    };
+    serving(&handle);
+    let result = tokio::select! {
+        () = &mut ended => Ok(()),
+        () = handle.stopped() => Err(StartError::Superseded),
+    };
+    handle.stop().await;
+    result
 }
 
 impl Drop for Leading {
@@ -352,8 +338,9 @@ impl Handle {
     /// Stops taking work, lets what is under way finish, and closes the database.
     pub async fn stop(mut self) {
         self.app.stop.cancel();
+        let end = tokio::time::Instant::now() + GRACE;
         for mut task in std::mem::take(&mut self.tasks) {
-            if tokio::time::timeout(GRACE, &mut task).await.is_err() {
+            if tokio::time::timeout_at(end, &mut task).await.is_err() {
                 task.abort();
             }
         }

@@ -94,3 +94,45 @@ pub(crate) async fn delete_beyond(tx: &mut Tx<'_>, keep: i64) -> Result<(), Erro
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use lightship_api::Timestamp;
+
+    use super::*;
+
+    fn line(device: &str, at_ms: i64) -> LogLine {
+        LogLine {
+            at: Timestamp::from_millis(at_ms),
+            device: device.to_owned(),
+            service: "web".to_owned(),
+            stream: LogStream::Out,
+            line: format!("at {at_ms}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_are_kept_as_long_and_as_many_as_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = crate::db::for_test(folder.path()).await;
+        // Of devices that nobody entered: this is about one table.
+        let lone = sqlx::query("PRAGMA foreign_keys = OFF");
+        lone.execute(&db.write).await.unwrap();
+        let mut tx = db.write().await.unwrap();
+        let lines: Vec<LogLine> = (0..10).map(|at_ms| line("talks", at_ms)).collect();
+        insert(&mut tx, &lines).await.unwrap();
+        insert(&mut tx, &[line("quiet", 1), line("quiet", 5)])
+            .await
+            .unwrap();
+        delete_before(&mut tx, 2).await.unwrap();
+        delete_beyond(&mut tx, 3).await.unwrap();
+        tx.commit().await.unwrap();
+        let left = async |device: &str| {
+            let lines = last(&db, device, "", u64::MAX, 100).await.unwrap();
+            let times = lines.iter().map(|(_, line)| line.at.as_millis());
+            times.collect::<Vec<_>>()
+        };
+        assert_eq!(left("talks").await, [7, 8, 9]);
+        assert_eq!(left("quiet").await, [5]);
+    }
+}

@@ -44,8 +44,8 @@ pub(crate) async fn serve(
     let (arrivals, served) = mpsc::channel(WAITING);
     let mut tasks = vec![
         tokio::spawn(listen(app.clone(), served, http::inside(app.clone()))),
-        tokio::spawn(let_devices_in(devices, arrivals)),
-        tokio::spawn(join_all(broker, mqtt)),
+        until_the_stop(app, let_devices_in(devices, arrivals)),
+        until_the_stop(app, join_all(broker, mqtt)),
         tokio::spawn(heed(app.clone(), tunnel.hub.notes())),
     ];
     if tunnel.enrolment.is_some() {
@@ -59,9 +59,18 @@ pub(crate) async fn serve(
             served,
             http::for_guests(app.clone()),
         )));
-        tasks.push(tokio::spawn(let_guests_in(guests, arrivals)));
+        tasks.push(until_the_stop(app, let_guests_in(guests, arrivals)));
     }
     Ok(tasks)
+}
+
+/// Does what would never end otherwise.
+fn until_the_stop(app: &App, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let stop = app.stop.clone();
+    tokio::spawn(async move {
+        // Nothing is half done when it is given up: a connection is let in or is not.
+        let _ = stop.run_until_cancelled(work).await;
+    })
 }
 
 type Arrivals = mpsc::Sender<(Connection, SocketAddr)>;

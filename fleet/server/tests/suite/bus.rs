@@ -41,13 +41,16 @@ fn device(site: &Site, gadget: &Gadget) -> (AsyncClient, EventLoop) {
     connect(site, &uuid, &uuid, &hex::encode(gadget.key.0))
 }
 
-/// The payload of a device's retained target, at a broker.
-pub(crate) async fn target(broker: SocketAddr, gadget: &Gadget) -> Vec<u8> {
+/// The payload of a device's retained target at a broker, and the connection that it came on.
+pub(crate) async fn target(
+    broker: SocketAddr,
+    gadget: &Gadget,
+) -> (Vec<u8>, (AsyncClient, EventLoop)) {
     let uuid = gadget.uuid.to_string();
     let (client, mut events) = connect_to(broker, &uuid, &uuid, &hex::encode(gadget.key.0));
     assert_eq!(connected(&mut events).await, Ok(ConnectReturnCode::Success));
     subscribe(&client, &mut events, &format!("d/{uuid}/target")).await;
-    message(&mut events).await.1
+    (message(&mut events).await.1, (client, events))
 }
 
 /// The first packet that comes in of those that are wanted, or the error that ends the connection.

@@ -1,11 +1,13 @@
-//! SIGKILL at any moment of push, registration, rotation and roll-out: nothing acknowledged is
+//! SIGKILL at any moment of push, registration, rotation and roll-outs: nothing acknowledged is
 //! lost, no device is given a lower counter, and the next start needs no repair.
+
+mod staged;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use lightship_core::id::{ApiKey, Digest};
@@ -13,6 +15,8 @@ use lightship_core::wire::NewKey;
 use lightship_fleet::{Config, Handle};
 use reqwest::{Certificate, Client, Method};
 use serde_json::json;
+
+use staged::Staged;
 
 use crate::gadget::{Gadget, provisioning_key, report};
 use crate::publisher::Publisher;
@@ -38,6 +42,8 @@ fn serve_when_asked() {
     config.admin.password = Some(PASSWORD.to_owned());
     if let Ok(address) = std::env::var(ADDRESS) {
         config.https.listen = address.parse().unwrap();
+        // UDP has ports of its own.
+        config.tunnel.listen = Some(config.https.listen);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -127,6 +133,11 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// How it ends by itself.
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// Sends it a signal, such as `STOP`.
     pub(crate) fn signal(&self, name: &str) {
         let mut kill = Command::new("kill");
@@ -147,12 +158,24 @@ pub(crate) struct Acknowledged {
     builds: Vec<u64>,
 }
 
-/// Works until the server is gone; what it acknowledged is in `known`.
+/// Works until the server is gone; what it acknowledged is in `known` and `staged`.
 pub(crate) async fn work(
     round: u64,
     admin: &Person,
-    publisher: &Publisher,
-    key: &str,
+    set: &Set,
+    known: &mut Acknowledged,
+    staged: &mut Vec<Staged>,
+) {
+    tokio::join!(
+        work_on_devices(round, admin, set, known),
+        staged::roll_out(round, admin, &set.publisher, staged)
+    );
+}
+
+async fn work_on_devices(
+    round: u64,
+    admin: &Person,
+    Set { publisher, key, .. }: &Set,
     known: &mut Acknowledged,
 ) -> Option<()> {
     for step in 0u8.. {
@@ -163,7 +186,7 @@ pub(crate) async fn work(
         }
         let image = format!("image {round} {step}").into_bytes();
         let release = publisher
-            .try_push(admin, &format!("{round}.{step}"), &image)
+            .try_push(admin, &format!("{round}.{step}"), &image, false)
             .await?;
         known.releases.push((
             release["number"].as_u64()?,
@@ -230,7 +253,8 @@ async fn check_build(admin: &Person, number: u64) {
     assert!(told, "{build}");
 }
 
-pub(crate) async fn check(admin: &Person, known: &mut Acknowledged) {
+pub(crate) async fn check(admin: &Person, known: &mut Acknowledged, rolled_out: &mut [Staged]) {
+    staged::check(admin, rolled_out).await;
     let releases = admin
         .ok(Method::GET, "/api/v1/fleets/harbour/releases", None)
         .await;
@@ -309,28 +333,26 @@ async fn killed_again_and_again(database: Option<String>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start(folder.path(), database.as_deref());
-    let Set {
-        token,
-        publisher,
-        key,
-    } = set_up(&process.person(folder.path(), None)).await;
+    let set = set_up(&process.person(folder.path(), None)).await;
     let mut known = Acknowledged::default();
+    let mut rolled_out = Vec::new();
     for round in 0..KILLS {
-        let admin = process.person(folder.path(), Some(token.clone()));
-        check(&admin, &mut known).await;
+        let admin = process.person(folder.path(), Some(set.token.clone()));
+        check(&admin, &mut known, &mut rolled_out).await;
         let child = process;
         // The moments are spread over a second and differ from round to round.
         let moment = Duration::from_millis(40 + round * 377 % 900);
         tokio::select! {
-            _ = work(round, &admin, &publisher, &key, &mut known) => {}
+            () = work(round, &admin, &set, &mut known, &mut rolled_out) => {}
             () = tokio::time::sleep(moment) => {}
         }
         child.kill();
         process = Process::start(folder.path(), database.as_deref());
     }
-    check(&process.person(folder.path(), Some(token)), &mut known).await;
+    let admin = process.person(folder.path(), Some(set.token));
+    check(&admin, &mut known, &mut rolled_out).await;
     assert!(
-        !known.devices.is_empty() && !known.releases.is_empty(),
+        !known.devices.is_empty() && !known.releases.is_empty() && !rolled_out.is_empty(),
         "nothing was ever acknowledged"
     );
     process.kill();

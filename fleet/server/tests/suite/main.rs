@@ -8,6 +8,8 @@ mod crash;
 mod devices;
 mod gadget;
 mod image_tools;
+mod limits;
+mod metrics;
 mod openapi;
 mod people;
 mod postgres;

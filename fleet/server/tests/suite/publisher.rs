@@ -132,6 +132,7 @@ impl Publisher {
         developer: &Person,
         version: &str,
         image: &[u8],
+        draft: bool,
     ) -> Option<Value> {
         let blob = format!(
             "/v2/{}/blobs/uploads/?digest=sha256:{}",
@@ -152,7 +153,7 @@ impl Publisher {
             &format!("/api/v1/fleets/{}/releases", self.fleet),
         );
         let answer = request
-            .json(&json!({"documents": [document]}))
+            .json(&json!({"documents": [document], "draft": draft}))
             .send()
             .await
             .ok()?;
