@@ -342,7 +342,7 @@ impl Hub {
         fleet!(self, system => system.all_stats(), shared => shared.all_stats())
     }
 
-    /// What was dropped, and why. The kernel counts what came out of a tunnel and is not its peer's; what never gets so far it drops without a count, and wireguard-go counts nothing.
+    /// What was dropped, and why. Interfaces neither tell nor let anyone see what is forged or replayed, and wireguard-go counts nothing that comes out of a tunnel either.
     pub fn counters(&self) -> Counters {
         let counters = self.shared.exchange().counters;
         #[cfg(feature = "linux")]
@@ -353,6 +353,7 @@ impl Hub {
                 malformed: counters.malformed + dropped.malformed,
                 refused: counters.refused + dropped.other,
                 unsent: counters.unsent + dropped.unsent,
+                pings: counters.pings + dropped.pings,
                 ..counters
             };
         }

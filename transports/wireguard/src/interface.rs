@@ -1,6 +1,7 @@
 //! A network interface's address, routes and size, over netlink, in the network namespace of the thread that calls.
 
 pub(crate) mod control;
+pub(crate) mod outside;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -52,7 +53,7 @@ pub(crate) fn delete(interface: &str) -> io::Result<()> {
 
 /// What an interface has dropped, as the kernel counts it.
 ///
-/// WireGuard's counts what came out of a tunnel and was no packet of that peer; it drops what never got so far, the malformed, the forged and the replayed, without a count of any kind (`drivers/net/wireguard/receive.c`).
+/// WireGuard's counts what came out of a tunnel and was no packet of that peer; it drops what never got so far without a count of any kind (`drivers/net/wireguard/receive.c`). The malformed is counted by [`outside`], the forged and the replayed by nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Dropped {
     /// Not from the peer's own address, or no IP.
@@ -63,6 +64,8 @@ pub(crate) struct Dropped {
     pub(crate) other: u64,
     /// Not sent: no peer, no address of the peer, no room.
     pub(crate) unsent: u64,
+    /// Keep-alives of one byte, which no interface understands.
+    pub(crate) pings: u64,
 }
 
 impl Dropped {
@@ -78,6 +81,7 @@ impl std::ops::AddAssign for Dropped {
         self.malformed += more.malformed;
         self.other += more.other;
         self.unsent += more.unsent;
+        self.pings += more.pings;
     }
 }
 
@@ -107,6 +111,7 @@ pub(crate) fn dropped(interface: &str) -> io::Result<Dropped> {
         // The errors include those that have a count of their own.
         other: (counted.rx_errors + counted.rx_dropped).saturating_sub(spoofed + malformed),
         unsent: counted.tx_errors + counted.tx_dropped,
+        pings: 0,
     })
 }
 

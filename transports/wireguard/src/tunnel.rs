@@ -65,7 +65,7 @@ pub struct TunnelStats {
     pub received: u64,
     /// Bytes of inner packets sent.
     pub sent: u64,
-    /// Datagrams that were malformed, forged or replayed; of an interface what the kernel counts: packets that came out of the tunnel and were not the hub's.
+    /// Datagrams that were malformed, forged or replayed; of an interface the malformed ones, and with the kernel's the packets that came out of the tunnel and were not the hub's.
     pub dropped: u64,
     /// Seconds between keep-alives; zero when there are none.
     pub keep_alive_s: u16,

@@ -128,6 +128,7 @@ async fn a_hub(backend: Backend) {
     assert_eq!(stats.endpoint.unwrap().ip(), Ipv4Addr::LOCALHOST);
     assert!(stats.received > 100_000 && stats.sent > 100_000);
 
+    nonsense_is_counted(&hub).await;
     nothing_but_the_services(&hub, &a).await;
     devices_do_not_meet(&hub, public, &a, &mut ssh).await;
     others_do_not_notice(&hub, public, &mut out, &mut incoming).await;
@@ -141,6 +142,43 @@ async fn a_hub(backend: Backend) {
     assert_eq!(ended.kind(), io::ErrorKind::ConnectionReset);
     let unknown = hub.dial(A, 22, Buffers::default()).await.unwrap_err();
     assert_eq!(unknown.kind(), io::ErrorKind::NotFound);
+}
+
+/// Datagrams that are no message, whoever would have dropped them: too short, too long for their type, of no type.
+async fn nonsense_is_counted(hub: &Hub) {
+    let before = hub.counters();
+    let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let at = here(hub.local_address().unwrap());
+    let typed = |number: u8, length: usize| {
+        let mut datagram = vec![0; length];
+        datagram[0] = number;
+        datagram
+    };
+    let nonsense = [
+        vec![1, 2, 3],
+        typed(4, 31),
+        typed(1, 149),
+        typed(1, 147),
+        typed(2, 91),
+        typed(3, 65),
+        typed(5, 148),
+        vec![0xff; 1000],
+    ];
+    for datagram in &nonsense {
+        socket.send_to(datagram, at).await.unwrap();
+    }
+    // These are messages, if nobody's.
+    for datagram in [typed(1, 148), typed(2, 92), typed(3, 64), typed(4, 32)] {
+        socket.send_to(&datagram, at).await.unwrap();
+    }
+    socket.send_to(&[0], at).await.unwrap();
+    let all = before.malformed + nonsense.len() as u64;
+    while hub.counters().malformed < all || hub.counters().pings == before.pings {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(hub.counters().malformed, all);
 }
 
 /// A port that nobody listens on refuses, also where the machine itself has a service on every address.

@@ -118,7 +118,7 @@ impl System {
             for carrier in &place.carriers {
                 seen.extend(carrier.look()?);
             }
-            Ok((seen, dropped(&place.carriers)))
+            Ok((seen, dropped(&mut place.carriers)))
         })?;
         let mut notes = Vec::new();
         let mut state = self.lock();
@@ -210,8 +210,8 @@ impl System {
             // An interface that does not go now goes with the namespace; its peers are nobody's.
             let gone = self.namespace.inside(move |place| {
                 let is_gone = |carrier: &mut Carrier| carrier.hub == key;
-                let gone: Vec<_> = place.carriers.extract_if(.., is_gone).collect();
-                Ok((dropped(&gone), dropped(&place.carriers)))
+                let mut gone: Vec<_> = place.carriers.extract_if(.., is_gone).collect();
+                Ok((dropped(&mut gone), dropped(&mut place.carriers)))
             });
             if let Ok((gone, left)) = gone {
                 state.dropped[0] += gone;
@@ -293,10 +293,13 @@ impl System {
 }
 
 /// What these have dropped; one that cannot be asked has dropped nothing.
-fn dropped(carriers: &[Carrier]) -> Dropped {
+fn dropped(carriers: &mut [Carrier]) -> Dropped {
     let mut all = Dropped::default();
     for carrier in carriers {
         all += interface::dropped(&carrier.name()).unwrap_or_default();
+        let nonsense = carrier.nonsense();
+        all.malformed += nonsense.malformed;
+        all.pings += nonsense.pings;
     }
     all
 }

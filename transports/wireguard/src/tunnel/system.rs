@@ -253,7 +253,7 @@ impl Shared {
             return self.apply_again();
         }
         let seen = self.interface.peer();
-        let dropped = interface::dropped(&self.interface.name.as_str_lossy());
+        let dropped = self.interface.dropped();
         let last = seen
             .as_ref()
             .and_then(|peer| peer.stats.last_handshake_time)
@@ -264,8 +264,7 @@ impl Shared {
         // Otherwise the handshake was one with other keys.
         if state.applied {
             state.seen = seen;
-            // One that cannot be asked has dropped nothing more.
-            state.dropped = dropped.map_or(state.dropped, |dropped| dropped.received());
+            state.dropped = dropped;
             state.applied = !state.judge(last, patience, Instant::now(), &mut notes);
         }
         let applied = state.applied;

@@ -1,4 +1,4 @@
-//! A virtual machine with Debian's cloud kernel, which runs one of these tests as its first process.
+//! A virtual machine with Debian's cloud kernel, which runs some of the tests of the program that this is part of.
 
 use std::fs;
 use std::io::Write as _;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{is_there, skip};
+use super::support::{is_there, skip};
 
 const MARK: &str = "LIGHTSHIP_TEST_MACHINE";
 const PASSED: &str = "the test passed in the machine";
@@ -32,7 +32,13 @@ pub(crate) fn is_inside() -> bool {
 }
 
 /// Runs the test `name` in a machine; skips it where there is none to be had.
+#[allow(dead_code, reason = "some run more than one")]
 pub(crate) fn run(name: &str) {
+    run_all(&format!("--exact {name}"), 512);
+}
+
+/// Runs the tests that these words select in a machine with so many megabytes; skips them where there is none to be had.
+pub(crate) fn run_all(words: &str, megabytes: u32) {
     for tool in ["qemu-system-x86_64", "busybox", "cpio"] {
         if !is_there(tool) {
             return skip(&format!("there is no `{tool}` here"));
@@ -42,9 +48,12 @@ pub(crate) fn run(name: &str) {
         return skip("Debian's cloud kernel is not installed");
     };
     let folder = tempfile::tempdir().unwrap();
-    let archive = archive(folder.path(), &modules, name);
-    let log = boot(&kernel, &archive, folder.path());
+    let archive = archive(folder.path(), &modules, words);
+    let log = boot(&kernel, &archive, folder.path(), megabytes);
     assert!(log.contains(PASSED), "{log}");
+    for line in log.lines().filter(|line| line.starts_with("test ")) {
+        println!("in the machine: {line}");
+    }
 }
 
 fn cloud_kernel() -> Option<(PathBuf, PathBuf)> {
@@ -64,7 +73,7 @@ fn cloud_kernel() -> Option<(PathBuf, PathBuf)> {
 }
 
 /// The machine's file system: this test, what it is linked with, busybox and the modules.
-fn archive(folder: &Path, modules: &Path, name: &str) -> PathBuf {
+fn archive(folder: &Path, modules: &Path, words: &str) -> PathBuf {
     let root = folder.join("root");
     for below in [
         "bin",
@@ -102,7 +111,8 @@ fn archive(folder: &Path, modules: &Path, name: &str) -> PathBuf {
     let init = format!(
         "#!/bin/sh\nexport PATH=/bin:/sbin:/usr/sbin {MARK}=1\n\
          mount -t proc proc /proc\nmount -t sysfs sys /sys\nmount -t devtmpfs dev /dev\n{load}\
-         if test --exact {name} --nocapture; then echo '{PASSED}'; else echo '{FAILED}'; fi\npoweroff -f\n"
+         ip link set lo up\n\
+         if test {words} --nocapture; then echo '{PASSED}'; else echo '{FAILED}'; fi\npoweroff -f\n"
     )
     .replace("if test ", "if /bin/test ");
     fs::write(root.join("init"), init).unwrap();
@@ -154,7 +164,7 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
 }
 
 /// Boots, waits until it has powered itself off, and returns what it wrote to its console.
-fn boot(kernel: &Path, archive: &Path, folder: &Path) -> String {
+fn boot(kernel: &Path, archive: &Path, folder: &Path, megabytes: u32) -> String {
     let log = folder.join("console");
     let mut machine = Command::new("qemu-system-x86_64")
         .args([
@@ -163,7 +173,7 @@ fn boot(kernel: &Path, archive: &Path, folder: &Path) -> String {
             "-cpu",
             "max",
             "-m",
-            "512",
+            &megabytes.to_string(),
             "-nographic",
             "-no-reboot",
             "-nic",

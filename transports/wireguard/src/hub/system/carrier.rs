@@ -14,6 +14,7 @@ use super::links;
 use super::namespace::Gate;
 use super::roster::{Change, Seen};
 use crate::interface::control::{bytes, key, remove_socket, sockets};
+use crate::interface::outside::{Nonsense, Outside};
 use crate::keys::{PublicKey, SecretKey};
 use crate::{interface, limits};
 
@@ -34,6 +35,8 @@ pub(super) struct Carrier {
     program: Option<Child>,
     pub(super) hub: PublicKey,
     pub(super) port: u16,
+    /// Counts what the interface drops without a word; none without the right to raw sockets.
+    outside: Option<Outside>,
 }
 
 impl Carrier {
@@ -60,8 +63,11 @@ impl Carrier {
             program,
             hub: secret.public(),
             port,
+            outside: None,
         };
         carrier.raise(secret)?;
+        let port = carrier.port;
+        carrier.outside = gate.outside(|| Outside::open(port)).ok();
         Ok(carrier)
     }
 
@@ -80,6 +86,11 @@ impl Carrier {
             .filter(|port| *port != 0)
             .ok_or(io::ErrorKind::AddrInUse)?;
         Ok(())
+    }
+
+    /// What arrived and was no message.
+    pub(super) fn nonsense(&mut self) -> Nonsense {
+        self.outside.as_mut().map(Outside::look).unwrap_or_default()
     }
 
     pub(super) fn name(&self) -> String {

@@ -9,6 +9,7 @@ use wireguard_control::{Device, DeviceUpdate, InterfaceName, PeerConfigBuilder, 
 
 use super::blocking;
 use crate::interface::control::{key, remove_socket};
+use crate::interface::outside::Outside;
 use crate::keys::PublicKey;
 use crate::{interface, limits};
 
@@ -20,6 +21,8 @@ pub(super) struct Interface {
     pub(super) control: wireguard_control::Backend,
     /// The user-space tunnel; it ends when this is dropped.
     userspace: Mutex<Option<Arc<Userspace>>>,
+    /// Counts what arrives at the port that it has, and what did at those that it had.
+    outside: Mutex<(Option<Outside>, u64)>,
 }
 
 impl Interface {
@@ -29,6 +32,7 @@ impl Interface {
             name,
             control: wireguard_control::Backend::Kernel,
             userspace: Mutex::new(None),
+            outside: Mutex::default(),
         }
     }
 
@@ -50,6 +54,7 @@ impl Interface {
             name,
             control: wireguard_control::Backend::Userspace,
             userspace: Mutex::new(Some(Arc::new(device))),
+            outside: Mutex::default(),
         })
     }
 
@@ -85,6 +90,28 @@ impl Interface {
     pub(super) fn peer(&self) -> Option<PeerInfo> {
         let mut device = Device::get(&self.name, self.control).ok()?;
         device.peers.pop()
+    }
+
+    /// Packets dropped so far: those that the system counts, and what was no message at all.
+    pub(super) fn dropped(&self) -> u64 {
+        let name = self.name.as_str_lossy();
+        let counted = interface::dropped(&name).map_or(0, |dropped| dropped.received());
+        counted + self.nonsense()
+    }
+
+    /// Without the right to raw sockets nothing is counted.
+    fn nonsense(&self) -> u64 {
+        let mut outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        let (open, before) = &mut *outside;
+        let device = Device::get(&self.name, self.control).ok();
+        let port = device.and_then(|device| device.listen_port);
+        let now = open.as_mut().map_or(0, |open| open.look().malformed);
+        if open.as_ref().map(Outside::port) == port {
+            return *before + now;
+        }
+        *before += now;
+        *open = port.and_then(|port| Outside::open(port).ok());
+        *before
     }
 }
 
