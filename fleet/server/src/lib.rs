@@ -33,6 +33,7 @@ pub use bus::StartError as BusError;
 pub use certificate::CertificateError;
 pub use config::{
     Admin, Blobs, Builder, Config, ConfigError, Database, Https, Limits, Logs, Mqtt, Tunnel,
+    TunnelBackend,
 };
 pub use server::{Handle, Server, StartError, openapi_json, serve};
 pub use tunnel::TunnelError;

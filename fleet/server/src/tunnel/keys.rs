@@ -73,7 +73,12 @@ impl Kept {
     }
 
     /// Forgets the former key.
+    ///
+    /// It stays on disk beside the others: devices that registered under it look for it when they were led astray, and its owner can then bring it back.
     pub(super) fn forget(&mut self) -> io::Result<Option<HubKey>> {
+        if let Some(former) = &self.former {
+            folder::replace(&retired_path(&self.folder, former), &former.bytes())?;
+        }
         let path = former_path(&self.folder);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -89,6 +94,11 @@ fn current_path(folder: &Path) -> PathBuf {
 
 fn former_path(folder: &Path) -> PathBuf {
     folder.join("hub.former.key")
+}
+
+fn retired_path(folder: &Path, key: &HubKey) -> PathBuf {
+    let name = hex::encode(key.secret.public().0);
+    folder.join(format!("hub.retired.{name}.key"))
 }
 
 #[cfg(test)]
@@ -116,6 +126,18 @@ mod tests {
         assert_eq!(kept.former.as_ref().unwrap().secret, SecretKey([1; 32]));
         assert!(kept.forget().unwrap().is_some());
         assert!(Kept::open(folder.path()).unwrap().former.is_none());
+        let retired = retired_path(folder.path(), &key(1, false));
+        assert_eq!(
+            HubKey::read(&std::fs::read(&retired).unwrap())
+                .unwrap()
+                .secret,
+            SecretKey([1; 32])
+        );
+        // Whoever wants it back puts it in the former one's place.
+        std::fs::copy(&retired, former_path(folder.path())).unwrap();
+        let back = Kept::open(folder.path()).unwrap().former.unwrap();
+        assert_eq!(back.secret, SecretKey([1; 32]));
+        std::fs::remove_file(former_path(folder.path())).unwrap();
         // The first of two writes was done.
         std::fs::copy(
             folder.path().join("hub.key"),

@@ -8,6 +8,7 @@ mod crash;
 mod devices;
 mod gadget;
 mod image_tools;
+mod kernel;
 mod limits;
 mod metrics;
 mod openapi;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lightship_wireguard::tunnel::{KeepAlive, KeySet, Tunnel, TunnelConfig};
+use lightship_wireguard::tunnel::{Backend, KeepAlive, KeySet, Tunnel, TunnelConfig};
 use lightship_wireguard::{Buffers, PresharedKey, PublicKey, SecretKey};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,12 +11,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::gadget::{Gadget, next_year, provisioning_key};
 use crate::site::{Person, Site};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A virtual machine is slow, and what an interface knows is some seconds old.
+const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A server with a hub: in its process, and in the virtual machine on the kernel's WireGuard.
 async fn site() -> Site {
     Site::start_with(None, |config| {
         config.tunnel.listen = Some("127.0.0.1:0".parse().unwrap());
         config.tunnel.enrolment = Some("127.0.0.1:0".parse().unwrap());
+        crate::kernel::instead(&mut config.tunnel);
     })
     .await
 }
@@ -44,7 +47,7 @@ async fn opened(told: &Value, secret: &SecretKey) -> Tunnel {
     let preshared = told["preshared"]
         .as_str()
         .map(|text| PresharedKey(key(text)));
-    let tunnel = Tunnel::open(TunnelConfig {
+    open(TunnelConfig {
         keys: KeySet {
             secret: secret.clone(),
             hub: PublicKey(key(&text("hub"))),
@@ -55,7 +58,13 @@ async fn opened(told: &Value, secret: &SecretKey) -> Tunnel {
         hub_address: text("gateway").parse().unwrap(),
         address: text("address").parse().unwrap(),
         keep_alive: KeepAlive::Learned,
-    });
+    })
+    .await
+}
+
+/// The devices are not what is tested here, and leave this machine's network alone.
+async fn open(config: TunnelConfig) -> Tunnel {
+    let tunnel = Tunnel::open_with(config, &[Backend::InProcess]);
     tunnel.await.unwrap()
 }
 
@@ -366,7 +375,7 @@ async fn each_provisioning_key_has_an_enrolment_tunnel_of_its_own() {
             .try_into()
             .unwrap(),
     );
-    let tunnel = Tunnel::open(TunnelConfig {
+    let tunnel = open(TunnelConfig {
         keys: KeySet {
             secret: SecretKey::generate(),
             hub,
@@ -382,8 +391,7 @@ async fn each_provisioning_key_has_an_enrolment_tunnel_of_its_own() {
         address: "100.127.255.254".parse().unwrap(),
         keep_alive: KeepAlive::Learned,
     })
-    .await
-    .unwrap();
+    .await;
     let gadget = Gadget::new(&site, 1);
     let body = serde_json::to_string(&gadget.message(made["secret"].as_str().unwrap())).unwrap();
     let work = async {
@@ -424,7 +432,7 @@ async fn a_new_tunnel_key_is_shown_once_it_was_used() {
     assert_eq!(gadget.propose(proposed).await.status(), 200);
     drop(tunnel);
     let text = |name: &str| told[name].as_str().unwrap().to_owned();
-    let again = Tunnel::open(TunnelConfig {
+    let again = open(TunnelConfig {
         keys: KeySet {
             secret: new,
             hub: PublicKey(hex::decode(text("hub")).unwrap().try_into().unwrap()),
@@ -436,12 +444,11 @@ async fn a_new_tunnel_key_is_shown_once_it_was_used() {
         address: text("address").parse().unwrap(),
         keep_alive: KeepAlive::Learned,
     })
-    .await
-    .unwrap();
+    .await;
     let hub = site.server.as_ref().unwrap().tunnel().unwrap();
     assert_eq!(
         text("endpoint"),
-        hub.to_string(),
+        format!("127.0.0.1:{}", hub.port()),
         "the port that is really open"
     );
     assert_eq!(

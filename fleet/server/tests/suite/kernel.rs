@@ -1,0 +1,38 @@
+//! The stories of the tunnel once more, in a virtual machine where the server's hub is the kernel's WireGuard.
+
+#[path = "../../../../transports/wireguard/tests/interop/machine.rs"]
+mod machine;
+
+use lightship_fleet::{Tunnel, TunnelBackend};
+
+/// What the machine needs of this program.
+mod support {
+    pub(super) fn skip(why: &str) {
+        eprintln!("SKIPPED: {why}");
+    }
+
+    pub(super) fn is_there(tool: &str) -> bool {
+        let folders = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"];
+        let mut folders = folders.iter().map(std::path::Path::new);
+        folders.any(|folder| folder.join(tool).exists())
+    }
+}
+
+/// In the machine the hub is the kernel's: on every address, with a port for each key.
+pub(crate) fn instead(config: &mut Tunnel) {
+    if machine::is_inside() {
+        config.backend = TunnelBackend::Kernel;
+        config.listen = Some("0.0.0.0:51820".parse().unwrap());
+        config.endpoint = Some("127.0.0.1:51820".to_owned());
+        config.second_port = Some(51822);
+    }
+}
+
+/// All of them but the one of the pre-shared key, which an interface is certain of after two minutes only: `hub::system::roster` has that in simulated time.
+#[test]
+fn a_server_on_the_kernels_wireguard() {
+    machine::run_all(
+        "tunnel:: --test-threads=1 --skip pre_shared --skip from_outside",
+        1024,
+    );
+}
