@@ -185,6 +185,51 @@ async fn both_keys_are_rotated_while_it_runs_and_hold_after_a_cut() {
     shore.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hubs_key_and_the_pre_shared_key_are_replaced_and_hold_after_a_cut() {
+    let Some((shore, mut device)) = begin().await else {
+        return;
+    };
+    until("the registration", &device, async || {
+        device.noted("ProvisioningKeyErased", "") && shore.hub_key().await["behind"] == 0
+    })
+    .await;
+    let replaced = |device: &Device| {
+        let notes = device.all("note");
+        notes
+            .iter()
+            .filter(|note| note["note"] == "TunnelReplaced")
+            .count()
+    };
+    let before = shore.hub_key().await;
+    // Once while it is there, and once while it is away: the hub answers to both keys until it has come back.
+    for (times, is_away) in [(1, false), (2, true)] {
+        if is_away {
+            device.cut();
+        }
+        shore.rotate_hub_key().await;
+        if is_away {
+            device.start();
+        }
+        until("the new hub key", &device, async || {
+            replaced(&device) == times && shore.hub_key().await["former"].is_null()
+        })
+        .await;
+    }
+    assert_ne!(shore.hub_key().await["key"], before["key"]);
+    shore
+        .command(serde_json::json!({"command": "rotate"}))
+        .await;
+    until("the device's own new keys", &device, async || {
+        device.noted("KeyRotated", "WireGuard") && replaced(&device) == 3
+    })
+    .await;
+    device.cut();
+    device.start();
+    update(&shore, &device, "2.0.0", 30_000).await;
+    shore.stop().await;
+}
+
 /// Kills at any time, as many as the environment asks for; each life is a little longer or shorter than the last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_whose_power_is_cut_again_and_again_runs_a_whole_image_and_says_which() {

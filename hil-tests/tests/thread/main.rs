@@ -8,6 +8,7 @@ mod device;
 mod docker;
 mod dockerd;
 mod foreign;
+mod hub_key;
 mod kills;
 mod local;
 mod mounts;

@@ -151,6 +151,23 @@ impl Shore {
         self.ask(Method::POST, &path, command).await;
     }
 
+    /// The hub's keys, and how many devices have not used the newest.
+    pub(crate) async fn hub_key(&self) -> Value {
+        self.ask(Method::GET, "/api/v1/hub-key", Value::Null).await
+    }
+
+    /// As `lightship hub rotate --over 0s` asks for it.
+    pub(crate) async fn rotate_hub_key(&self) -> Value {
+        let body = json!({"over_s": 0});
+        self.ask(Method::POST, "/api/v1/hub-key/rotate", body).await
+    }
+
+    /// As `lightship hub retire` asks for it.
+    pub(crate) async fn retire_hub_key(&self) -> Value {
+        self.ask(Method::POST, "/api/v1/hub-key/retire", Value::Null)
+            .await
+    }
+
     pub(crate) async fn stop(self) {
         self.server.stop().await;
     }
