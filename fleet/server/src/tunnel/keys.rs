@@ -127,17 +127,14 @@ mod tests {
         assert!(kept.forget().unwrap().is_some());
         assert!(Kept::open(folder.path()).unwrap().former.is_none());
         let retired = retired_path(folder.path(), &key(1, false));
-        assert_eq!(
-            HubKey::read(&std::fs::read(&retired).unwrap())
-                .unwrap()
-                .secret,
-            SecretKey([1; 32])
-        );
-        // Whoever wants it back puts it in the former one's place.
-        std::fs::copy(&retired, former_path(folder.path())).unwrap();
-        let back = Kept::open(folder.path()).unwrap().former.unwrap();
-        assert_eq!(back.secret, SecretKey([1; 32]));
-        std::fs::remove_file(former_path(folder.path())).unwrap();
+        // Its owner wants it back: it takes the present one's place, which becomes the former.
+        let place = |name: &str| folder.path().join(name);
+        std::fs::rename(place("hub.key"), place("hub.former.key")).unwrap();
+        std::fs::copy(retired, place("hub.key")).unwrap();
+        let back = Kept::open(folder.path()).unwrap();
+        assert_eq!(back.current.secret, SecretKey([1; 32]));
+        assert_eq!(back.former.unwrap().secret, SecretKey([2; 32]));
+        std::fs::rename(place("hub.former.key"), place("hub.key")).unwrap();
         // The first of two writes was done.
         std::fs::copy(
             folder.path().join("hub.key"),
