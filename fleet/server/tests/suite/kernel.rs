@@ -3,6 +3,8 @@
 #[path = "../../../../transports/wireguard/tests/interop/machine.rs"]
 mod machine;
 
+use std::net::{Ipv4Addr, UdpSocket};
+
 use lightship_fleet::{Tunnel, TunnelBackend};
 
 /// What the machine needs of this program.
@@ -21,11 +23,18 @@ mod support {
 /// In the machine the hub is the kernel's: on every address, with a port for each key.
 pub(crate) fn instead(config: &mut Tunnel) {
     if machine::is_inside() {
+        // An interface goes a little later than the server that it was of.
+        let [first, second] = [free_port(), free_port()];
         config.backend = TunnelBackend::Kernel;
-        config.listen = Some("0.0.0.0:51820".parse().unwrap());
-        config.endpoint = Some("127.0.0.1:51820".to_owned());
-        config.second_port = Some(51822);
+        config.listen = Some((Ipv4Addr::UNSPECIFIED, first).into());
+        config.endpoint = Some(format!("127.0.0.1:{first}"));
+        config.second_port = Some(second);
     }
+}
+
+fn free_port() -> u16 {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    socket.local_addr().unwrap().port()
 }
 
 /// All of them but the one of the pre-shared key, which an interface is certain of after two minutes only: `hub::system::roster` has that in simulated time.

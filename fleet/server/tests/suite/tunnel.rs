@@ -282,14 +282,14 @@ async fn a_device_reaches_its_own_routes_through_the_tunnel_and_no_others() {
         .await,
         "404"
     );
-    let shown = admin
-        .ok(
-            Method::GET,
-            &format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid),
-            None,
-        )
-        .await;
-    assert!(shown["last_handshake_at"].is_string(), "{shown}");
+    let path = format!("/api/v1/fleets/harbour/devices/{}", gadget.uuid);
+    // What an interface knows is some seconds old.
+    let shown = async {
+        while !admin.ok(Method::GET, &path, None).await["last_handshake_at"].is_string() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, shown).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
