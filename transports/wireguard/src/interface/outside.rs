@@ -4,7 +4,6 @@
 //! What is well formed and still dropped, because it is forged or replayed, cannot be told from outside.
 
 use std::io::{self, Read as _};
-use std::net::Ipv4Addr;
 
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 

@@ -81,14 +81,15 @@ pub(super) async fn nothing_of_it_arrives(backend: Backend) {
         arrived.push(buffer[0]);
     }
     assert_eq!(arrived, [1, 3]);
-    let name = tunnel.interface().unwrap();
-    let errors = format!("/sys/class/net/{name}/statistics/rx_frame_errors");
-    let errors = std::fs::read_to_string(errors).unwrap();
+    let mut least = 3;
     if backend == Backend::Kernel {
+        let name = tunnel.interface().unwrap();
+        let errors = format!("/sys/class/net/{name}/statistics/rx_frame_errors");
+        let errors = std::fs::read_to_string(errors).unwrap();
         assert_eq!(errors.trim(), "2", "what was spoofed");
+        least += 2;
     }
     // What is no message is counted once the tunnel has been looked at for the first time.
-    let least = errors.trim().parse::<u64>().unwrap() + 3;
     while tunnel.stats().dropped < least {
         socket.send_to(&[1, 2, 3], device).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;

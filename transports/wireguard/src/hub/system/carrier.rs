@@ -25,6 +25,9 @@ const WIREGUARD_GO: &str = "wireguard-go";
 const READY: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(10);
 
+/// How long a UDP port may take to become free.
+const FREED: Duration = Duration::from_secs(3);
+
 /// Names tried: those of wireguard-go's interfaces are shared by all namespaces of the machine.
 const NAMES: u8 = 8;
 
@@ -78,7 +81,7 @@ impl Carrier {
             .set_listen_port(self.port)
             .apply(&self.name, self.control)?;
         links::wall(&name)?;
-        interface::up(&name, limits::MTU)?;
+        up(&name)?;
         // An interface that is up has its socket; one that could not have it is not up.
         let device = Device::get(&self.name, self.control)?;
         self.port = device
@@ -146,6 +149,19 @@ impl Carrier {
             })
         });
         Ok(seen.collect())
+    }
+}
+
+/// An interface of a hub that has just ended may hold its UDP port a little longer than the hub lived.
+fn up(name: &str) -> io::Result<()> {
+    let started = Instant::now();
+    loop {
+        match interface::up(name, limits::MTU) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && started.elapsed() < FREED => {
+                std::thread::sleep(LOOK);
+            }
+            done => return done,
+        }
     }
 }
 
