@@ -20,9 +20,14 @@ mod support {
     }
 }
 
+/// Whether this is the machine. A server does not start again there: in one process the interface of the one before still has its port.
+pub(crate) fn is_inside() -> bool {
+    machine::is_inside()
+}
+
 /// In the machine the hub is the kernel's: on every address, with a port for each key.
 pub(crate) fn instead(config: &mut Tunnel) {
-    if machine::is_inside() {
+    if is_inside() {
         // An interface goes a little later than the server that it was of.
         let [first, second] = [free_port(), free_port()];
         config.backend = TunnelBackend::Kernel;
