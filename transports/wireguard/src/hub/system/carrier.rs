@@ -158,7 +158,8 @@ fn up(name: &str) -> io::Result<()> {
     loop {
         match interface::up(name, limits::MTU) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && started.elapsed() < FREED => {
-                std::thread::sleep(LOOK);
+                // The kernel logs each time.
+                std::thread::sleep(10 * LOOK);
             }
             done => return done,
         }
