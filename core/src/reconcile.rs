@@ -19,7 +19,7 @@ use crate::plan::{self, Instance, Lock, Locks, Presence, Situation, Step};
 use crate::record::{Record, State};
 use crate::soonest::Soonest;
 use crate::table::{Table, Verb};
-use crate::target::{Part, Target};
+use crate::target::{Part, Strategy, Target};
 use crate::time::{Duration, Instant};
 use crate::trial::{Assigned, Boot};
 use crate::wire::Reason;
@@ -48,6 +48,8 @@ pub(crate) struct Reconcile<const COMPONENTS: usize> {
     held: bool,
     /// The record of a trial cannot be saved after a boot: the committed release runs meanwhile.
     shelved: bool,
+    /// The step that is told next is of the committed release, which does not run while a trial is prepared.
+    reviving: bool,
     /// What is on the device is left as it is: what it was meant to run cannot be read.
     paused: bool,
     /// Whether a step of the trial was issued in this life.
@@ -74,6 +76,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             reverting: false,
             held: false,
             shelved: false,
+            reviving: false,
             paused: false,
             touched: false,
         }
@@ -184,7 +187,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
 
     /// The components that should run now.
     pub(crate) fn goal(&self) -> &[Part] {
-        if self.shelved {
+        if self.shelved || self.reviving {
             self.state.keep()
         } else {
             self.state.parts()
@@ -193,7 +196,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
 
     /// The components that must not be lost beside the goal.
     fn keep(&self) -> &[Part] {
-        if self.shelved {
+        if self.shelved || self.reviving {
             self.state.parts()
         } else {
             self.state.keep()
@@ -203,7 +206,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     /// Whether the goal is on trial.
     #[inline(never)]
     fn on_trial(&self) -> bool {
-        self.state.trial.is_some() && !self.shelved
+        self.state.trial.is_some() && !self.shelved && !self.reviving
     }
 
     pub(crate) fn situation(&self) -> Situation<'_> {
@@ -231,19 +234,21 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
 
     /// The next step to tell the platform, if there is one to take now.
     pub(crate) fn next_issue(&mut self, cx: &mut Context) -> Option<Issue> {
+        self.reviving = false;
         if self.inventory == Inventory::Wanted && self.inventory_hold.is_over(cx.now) {
             self.inventory = Inventory::UnderWay;
             return Some(Issue::Inventory);
         }
         if !self.may_act(cx) {
-            return None;
+            return self.revive(cx);
         }
         self.judge(cx);
         if !self.may_act(cx) {
             return None;
         }
         self.tell_of_holds(cx);
-        let issue = self.next_step(cx);
+        let issue = self.revive(cx);
+        let issue = issue.or_else(|| self.next_step(cx));
         let issue = issue.or_else(|| self.next_probe(cx));
         issue.or_else(|| self.next_confirm(cx))
     }
@@ -261,8 +266,38 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         self.held
     }
 
+    /// Starts what is committed and does not run, as after a power cut, while a trial is only being prepared: that may take for ever.
+    ///
+    /// It depends on nothing that is still to be saved, and stops nothing.
+    fn revive(&mut self, cx: &mut Context) -> Option<Issue> {
+        if self.inventory != Inventory::Taken || self.paused {
+            return None;
+        }
+        if !self.on_trial() || self.touched || self.state.has_started() {
+            return None;
+        }
+        self.reviving = true;
+        let step = self.allowed_step(cx.now, |step| match step {
+            Step::Start(at) => self.is_to_run_until(&self.goal()[*at]),
+            Step::Fetch(_) | Step::Stage(_) | Step::Stop(_) | Step::Remove(_) => false,
+        });
+        self.reviving = step.is_some();
+        self.begin(cx, step?)
+    }
+
+    /// Whether a committed component runs until what takes its place is ready.
+    fn is_to_run_until(&self, part: &Part) -> bool {
+        let mut trial = self.state.parts().iter().map(|part| &part.component);
+        let successor = trial.find(|component| component.name == part.component.name);
+        !part.component.kind.restarts_device()
+            && successor.is_none_or(|successor| match successor.strategy {
+                Strategy::DownloadThenKill | Strategy::HandOver => true,
+                Strategy::KillThenDownload | Strategy::DeleteThenDownload => false,
+            })
+    }
+
     fn next_step(&mut self, cx: &mut Context) -> Option<Issue> {
-        let step = self.allowed_step(cx.now)?;
+        let step = self.allowed_step(cx.now, |_| true)?;
         if self.disturbs(step) && self.on_trial() {
             self.touched = true;
         }
@@ -276,8 +311,8 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         self.begin(cx, step)
     }
 
-    /// The first step of the plan that is not under way, not put off and not one too many.
-    fn allowed_step(&self, now: Instant) -> Option<Step> {
+    /// The first such step of the plan that is not under way, not put off and not one too many.
+    fn allowed_step(&self, now: Instant, is_such: impl Fn(&Step) -> bool) -> Option<Step> {
         let situation = self.situation();
         let is_free = |step: &Step| match self.row(*step) {
             Some(row) => {
@@ -291,7 +326,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             Step::Fetch(_) => fetches < FETCHES,
             Step::Stage(_) | Step::Start(_) | Step::Stop(_) | Step::Remove(_) => true,
         };
-        plan::steps(&situation).find(|step| is_free(step) && fits(step))
+        plan::steps(&situation).find(|step| is_such(step) && is_free(step) && fits(step))
     }
 
     fn row(&self, step: Step) -> Option<usize> {

@@ -1301,6 +1301,44 @@ fn a_read_only_disk_does_not_keep_the_committed_release_from_running() {
     );
 }
 
+#[test]
+fn what_is_committed_is_started_again_while_the_next_release_cannot_be_fetched() {
+    let (publisher, device) = running_device(&[component("web", 1)]);
+    let mut device = device;
+    let new = component("web", 2);
+    device.faults.insert(new.artifact.digest, Fault::NoNetwork);
+    device
+        .assign(
+            &publisher,
+            2,
+            &release_head("2.0"),
+            std::slice::from_ref(&new),
+        )
+        .unwrap();
+    device.online = false;
+    let mut device = device.restarted();
+    device.pass(seconds(5)).unwrap();
+    let old = (name("web"), component("web", 1).instance());
+    assert_eq!(device.running(), vec![old]);
+    device.faults.clear();
+    device.online = true;
+    device.pass(seconds(600)).unwrap();
+    assert_eq!(device.running(), vec![(name("web"), new.instance())]);
+}
+
+#[test]
+fn what_is_committed_is_started_again_though_a_new_target_cannot_be_saved() {
+    let (publisher, device) = running_device(&[component("web", 1)]);
+    let mut device = device.restarted();
+    device.storage_works = false;
+    device
+        .assign(&publisher, 2, &release_head("2.0"), &[component("web", 2)])
+        .unwrap();
+    device.pass(seconds(5)).unwrap();
+    let old = (name("web"), component("web", 1).instance());
+    assert_eq!(device.running(), vec![old]);
+}
+
 fn damaged(record: Record, damage: impl FnOnce(&mut Vec<u8>)) -> Device {
     let (_, device) = running_device(&[component("web", 1)]);
     let mut device = device.loud();
