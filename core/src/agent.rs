@@ -207,7 +207,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
     /// Takes what happened. `now` is the present monotonic time.
     pub fn handle(&mut self, now: Instant, event: Event<'_>) {
         self.cx.now = self.cx.now.max(now);
-        self.reconcile.locks.expire(self.cx.now);
+        self.reconcile.wake(self.cx.now);
         let cx = &mut self.cx;
         match event {
             Event::RecordStored(record, result) => self.record_stored(record, result),

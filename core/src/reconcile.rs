@@ -232,6 +232,12 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         self.shelved = !is_saved && self.state.has_started() && !self.touched;
     }
 
+    /// Before anything that happens is looked at.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.reviving = false;
+        self.locks.expire(now);
+    }
+
     /// The next step to tell the platform, if there is one to take now.
     pub(crate) fn next_issue(&mut self, cx: &mut Context) -> Option<Issue> {
         self.reviving = false;
@@ -239,16 +245,15 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             self.inventory = Inventory::UnderWay;
             return Some(Issue::Inventory);
         }
-        if !self.may_act(cx) {
-            return self.revive(cx);
+        if self.may_act(cx) {
+            self.judge(cx);
         }
-        self.judge(cx);
-        if !self.may_act(cx) {
-            return None;
+        let issue = self.revive(cx);
+        if issue.is_some() || !self.may_act(cx) {
+            return issue;
         }
         self.tell_of_holds(cx);
-        let issue = self.revive(cx);
-        let issue = issue.or_else(|| self.next_step(cx));
+        let issue = self.next_step(cx);
         let issue = issue.or_else(|| self.next_probe(cx));
         issue.or_else(|| self.next_confirm(cx))
     }
@@ -269,18 +274,14 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     /// Starts what is committed and does not run, as after a power cut, while a trial is only being prepared: that may take for ever.
     ///
     /// It depends on nothing that is still to be saved, and stops nothing.
+    #[inline(never)]
     fn revive(&mut self, cx: &mut Context) -> Option<Issue> {
-        if self.inventory != Inventory::Taken || self.paused {
-            return None;
-        }
-        if !self.on_trial() || self.touched || self.state.has_started() {
+        let is_known = self.inventory == Inventory::Taken && !self.paused;
+        if !is_known || self.touched || !self.on_trial() || self.state.has_started() {
             return None;
         }
         self.reviving = true;
-        let step = self.allowed_step(cx.now, |step| match step {
-            Step::Start(at) => self.is_to_run_until(&self.goal()[*at]),
-            Step::Fetch(_) | Step::Stage(_) | Step::Stop(_) | Step::Remove(_) => false,
-        });
+        let step = self.allowed_step(cx.now);
         self.reviving = step.is_some();
         self.begin(cx, step?)
     }
@@ -297,7 +298,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     }
 
     fn next_step(&mut self, cx: &mut Context) -> Option<Issue> {
-        let step = self.allowed_step(cx.now, |_| true)?;
+        let step = self.allowed_step(cx.now)?;
         if self.disturbs(step) && self.on_trial() {
             self.touched = true;
         }
@@ -311,8 +312,9 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         self.begin(cx, step)
     }
 
-    /// The first such step of the plan that is not under way, not put off and not one too many.
-    fn allowed_step(&self, now: Instant, is_such: impl Fn(&Step) -> bool) -> Option<Step> {
+    /// The first step of the plan that is not under way, not put off and not one too many; of what is revived, starts alone.
+    #[inline(never)]
+    fn allowed_step(&self, now: Instant) -> Option<Step> {
         let situation = self.situation();
         let is_free = |step: &Step| match self.row(*step) {
             Some(row) => {
@@ -325,6 +327,11 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         let fits = |step: &Step| match step {
             Step::Fetch(_) => fetches < FETCHES,
             Step::Stage(_) | Step::Start(_) | Step::Stop(_) | Step::Remove(_) => true,
+        };
+        let is_such = |step: &Step| match step {
+            _ if !self.reviving => true,
+            Step::Start(at) => self.is_to_run_until(&self.goal()[*at]),
+            Step::Fetch(_) | Step::Stage(_) | Step::Stop(_) | Step::Remove(_) => false,
         };
         plan::steps(&situation).find(|step| is_such(step) && is_free(step) && fits(step))
     }
