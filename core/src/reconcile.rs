@@ -325,15 +325,11 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         };
         let fetches = self.table.count(Verb::Fetch);
         let fits = |step: &Step| match step {
-            Step::Fetch(_) => fetches < FETCHES,
-            Step::Stage(_) | Step::Start(_) | Step::Stop(_) | Step::Remove(_) => true,
+            Step::Fetch(_) => !self.reviving && fetches < FETCHES,
+            Step::Start(at) => !self.reviving || self.is_to_run_until(&self.goal()[*at]),
+            Step::Stage(_) | Step::Stop(_) | Step::Remove(_) => !self.reviving,
         };
-        let is_such = |step: &Step| match step {
-            _ if !self.reviving => true,
-            Step::Start(at) => self.is_to_run_until(&self.goal()[*at]),
-            Step::Fetch(_) | Step::Stage(_) | Step::Stop(_) | Step::Remove(_) => false,
-        };
-        plan::steps(&situation).find(|step| is_such(step) && is_free(step) && fits(step))
+        plan::steps(&situation).find(|step| is_free(step) && fits(step))
     }
 
     fn row(&self, step: Step) -> Option<usize> {
@@ -358,35 +354,34 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     }
 
     fn begin(&mut self, cx: &mut Context, step: Step) -> Option<Issue> {
-        let issue = match step {
-            Step::Fetch(at) => {
-                let row = self.row_for(cx, at)?;
-                Issue::Component(self.table.begin(row, Verb::Fetch), Verb::Fetch, at)
-            }
-            Step::Stage(at) => {
-                let row = self.row_for(cx, at)?;
-                Issue::Component(self.table.begin(row, Verb::Stage), Verb::Stage, at)
-            }
-            Step::Start(at) => {
-                let row = self.row_for(cx, at)?;
-                // From here on its code may run.
-                self.table.set(row, Presence::Starting);
-                let track = self.table.track_mut(row);
-                track.started_at = cx.now;
-                track.healthy_since = None;
-                Issue::Component(self.table.begin(row, Verb::Start), Verb::Start, at)
-            }
-            Step::Stop(row) => Issue::Instance(self.table.begin(row, Verb::Stop), Verb::Stop, row),
-            Step::Remove(row) => {
-                Issue::Instance(self.table.begin(row, Verb::Remove), Verb::Remove, row)
-            }
+        let (verb, at) = match step {
+            Step::Fetch(at) => (Verb::Fetch, at),
+            Step::Stage(at) => (Verb::Stage, at),
+            Step::Start(at) => (Verb::Start, at),
+            Step::Stop(row) => (Verb::Stop, row),
+            Step::Remove(row) => (Verb::Remove, row),
         };
-        Some(issue)
+        if let Step::Stop(row) | Step::Remove(row) = step {
+            return Some(Issue::Instance(self.table.begin(row, verb), verb, row));
+        }
+        let row = self.row_for(cx, at)?;
+        if verb == Verb::Start {
+            // From here on its code may run.
+            self.table.set(row, Presence::Starting);
+            let track = self.table.track_mut(row);
+            track.started_at = cx.now;
+            track.healthy_since = None;
+        }
+        Some(Issue::Component(self.table.begin(row, verb), verb, at))
     }
 
     /// The row of a component of the goal, made if there is none yet.
     fn row_for(&mut self, cx: &mut Context, at: usize) -> Option<usize> {
         let part = &self.goal()[at];
+        let known = self.table.row_of(part);
+        if known.is_some() {
+            return known;
+        }
         let instance = Instance {
             name: part.component.name.clone(),
             digest: part.instance,
@@ -395,9 +390,6 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             no_space: false,
             restart: false,
         };
-        if let Some(row) = self.table.find(&instance.name, instance.digest) {
-            return Some(row);
-        }
         let row = self.table.add(instance);
         if row.is_none() {
             cx.note(Note::InventoryOverflow);
