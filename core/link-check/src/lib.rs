@@ -6,10 +6,10 @@
 use core::panic::PanicInfo;
 
 pub mod device;
-#[cfg(target_arch = "arm")]
-mod memory;
 #[cfg(feature = "measure")]
 mod measure;
+#[cfg(target_arch = "arm")]
+mod memory;
 pub mod received;
 
 /// Runs `program` and ends; with the feature `measure` says over semihosting how many bytes of stack it took.
