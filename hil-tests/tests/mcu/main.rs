@@ -6,7 +6,7 @@
 mod device;
 mod shore;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use device::Device;
 use lightship_board_host::Behaviour;
@@ -17,12 +17,23 @@ use shore::{Shore, image};
 const PATIENCE_S: u64 = 60;
 
 /// Looks until it is so.
-async fn until(what: &str, device: &Device, mut look: impl AsyncFnMut() -> bool) {
-    for _ in 0..PATIENCE_S * 10 {
+async fn until(what: &str, device: &Device, look: impl AsyncFnMut() -> bool) {
+    look_every(Duration::from_millis(100), what, device, look).await;
+}
+
+/// The same for what is over soon.
+async fn look_every(
+    pause: Duration,
+    what: &str,
+    device: &Device,
+    mut look: impl AsyncFnMut() -> bool,
+) {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(PATIENCE_S) {
         if look().await {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(pause).await;
     }
     panic!(
         "{what} does not come about; the device said:\n{}",
@@ -141,8 +152,10 @@ async fn a_download_goes_on_at_the_last_page_after_a_cut_and_over_another_transp
     .await;
     let new = image("2.0.0", 256 * 1024, Behaviour::Healthy);
     let release = shore.push("2.0.0", &new).await;
-    until("the first half", &device, async || {
-        device.fetched() > 100_000
+    // All of it takes a tenth of a second where nothing else runs.
+    let pause = Duration::from_millis(2);
+    look_every(pause, "the first part", &device, async || {
+        device.fetched() > 50_000
     })
     .await;
     device.cut();

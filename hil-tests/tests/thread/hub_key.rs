@@ -6,17 +6,11 @@ use serde_json::{Value, json};
 
 use crate::device::Device;
 use crate::shore::Shore;
-use crate::stage::{tell, until};
+use crate::stage::{registered, tell, until};
 
 /// A device that is registered and has no other way to the server than its tunnel.
 async fn inside(program: PathBuf, lines: &str) -> (Shore, Device) {
-    let shore = Shore::start().await;
-    let mut device = Device::new(program, &shore, lines).await;
-    device.start();
-    until("the registration", &device, async || {
-        !device.configuration().contains("provisioning_key") && shore.is_online().await
-    })
-    .await;
+    let (shore, device) = registered(program, lines).await;
     shore.https.cut();
     until("the connection in the tunnel", &device, async || {
         let hub = shore.hub_key().await;

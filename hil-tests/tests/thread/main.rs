@@ -26,18 +26,12 @@ use std::path::PathBuf;
 use device::Device;
 use serde_json::json;
 use shore::Shore;
-use stage::{PATIENCE_S, tell, until};
+use stage::{registered, tell, until};
 use tokio::io::AsyncWriteExt as _;
 
 /// The whole story; after the registration the device reaches the server through its tunnel or not at all.
 async fn from_the_shore_and_back(program: PathBuf, lines: &str, is_inside: bool) {
-    let shore = Shore::start().await;
-    let mut device = Device::new(program, &shore, lines).await;
-    device.start();
-    until("the registration", &device, async || {
-        !device.configuration().contains("provisioning_key") && shore.is_online().await
-    })
-    .await;
+    let (shore, mut device) = registered(program, lines).await;
     if is_inside {
         shore.https.cut();
     }

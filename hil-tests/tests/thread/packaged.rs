@@ -11,7 +11,7 @@ use crate::device::{self, Device};
 use crate::mounts::{mount, own_mounts};
 use crate::registry::own_architecture;
 use crate::shore::Shore;
-use crate::{PATIENCE_S, tell};
+use crate::stage::{PATIENCE_S, patiently, tell};
 
 /// A container with a systemd of its own, over this machine's files; it is gone with its process.
 struct Machine {
@@ -153,17 +153,8 @@ impl Machine {
         self.run(&journal).unwrap_or_default()
     }
 
-    async fn until(&self, what: &str, mut look: impl AsyncFnMut() -> bool) {
-        for _ in 0..PATIENCE_S * 4 {
-            if look().await {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-        panic!(
-            "{what} does not come about; the daemon said:\n{}",
-            self.said()
-        );
+    async fn until(&self, what: &str, look: impl AsyncFnMut() -> bool) {
+        patiently(what, || self.said(), look).await;
     }
 }
 

@@ -11,17 +11,11 @@ use serde_json::json;
 
 use crate::device::Device;
 use crate::shore::Shore;
-use crate::{tell, until};
+use crate::stage::{registered, tell, until};
 
 /// Both keys are replaced, the daemon is killed after each of these pauses meanwhile, and only the tunnel leads to the fleet.
 async fn rotate(program: PathBuf, lines: &str, pauses_ms: &[u64]) {
-    let shore = Shore::start().await;
-    let mut device = Device::new(program, &shore, lines).await;
-    device.start();
-    until("the registration", &device, async || {
-        !device.configuration().contains("provisioning_key") && shore.is_online().await
-    })
-    .await;
+    let (shore, mut device) = registered(program, lines).await;
     shore.https.cut();
     shore.command(json!({"command": "rotate"})).await;
     for pause_ms in pauses_ms {

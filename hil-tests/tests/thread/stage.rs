@@ -4,22 +4,41 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::device::{self, Device};
+use crate::shore::Shore;
 
 /// Longest time for one step of a story, in seconds.
 pub(crate) const PATIENCE_S: u64 = 120;
 
 /// Looks until it is so.
-pub(crate) async fn until(what: &str, device: &Device, mut look: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, device: &Device, look: impl AsyncFnMut() -> bool) {
+    patiently(what, || device.said(), look).await;
+}
+
+/// The same where the daemon speaks elsewhere.
+pub(crate) async fn patiently(
+    what: &str,
+    said: impl Fn() -> String,
+    mut look: impl AsyncFnMut() -> bool,
+) {
     for _ in 0..PATIENCE_S * 4 {
         if look().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    panic!(
-        "{what} does not come about; the daemon said:\n{}",
-        device.said()
-    );
+    panic!("{what} does not come about; the daemon said:\n{}", said());
+}
+
+/// A device with these lines in its configuration that is registered and connected.
+pub(crate) async fn registered(program: PathBuf, lines: &str) -> (Shore, Device) {
+    let shore = Shore::start().await;
+    let mut device = Device::new(program, &shore, lines).await;
+    device.start();
+    until("the registration", &device, async || {
+        !device.configuration().contains("provisioning_key") && shore.is_online().await
+    })
+    .await;
+    (shore, device)
 }
 
 /// Why no story can be told here.
