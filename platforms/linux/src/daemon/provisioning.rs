@@ -171,6 +171,9 @@ impl Platform for Disk {
     async fn reboot(&mut self) {}
 }
 
+/// What the device has before its first life.
+const CONFIGURATION: &str = "name = \"x\"\nprovisioning_key = \"00\"\n";
+
 fn has_key(config: &Path) -> bool {
     let text = std::fs::read_to_string(config).unwrap();
     text.contains("provisioning_key")
@@ -243,8 +246,7 @@ async fn life(folder: &Path, power: Arc<Power>, seed: u8, seen: &Seen) {
 async fn cut(at: &[usize], loss: Loss) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("device.toml");
-    let before = "name = \"x\"\nprovisioning_key = \"00\"\n";
-    std::fs::write(&config, before).unwrap();
+    std::fs::write(&config, CONFIGURATION).unwrap();
     let seen = Seen::default();
     let mut is_cut = false;
     for (seed, at) in (1..).zip(at) {
@@ -292,11 +294,7 @@ async fn a_cut_at_any_file_operation_of_provisioning_costs_neither_identity_nor_
     }
     let whole = Power::new(None, Loss::Nothing);
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(
-        folder.path().join("device.toml"),
-        "provisioning_key = \"00\"\n",
-    )
-    .unwrap();
+    std::fs::write(folder.path().join("device.toml"), CONFIGURATION).unwrap();
     life(folder.path(), whole.clone(), 1, &Seen::default()).await;
     assert!(whole.count() > 15, "only {} operations", whole.count());
     assert_eq!(cuts, whole.count() * LOSSES.len());
