@@ -160,6 +160,10 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        // With its first process all of its processes end.
+        if self.first != 0 {
+            device::kill(self.first);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         crate::mounts::unmount(&self.folder.path().join("root"));
