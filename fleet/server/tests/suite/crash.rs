@@ -321,6 +321,7 @@ pub(crate) async fn set_up(nobody: &Person) -> Set {
     let publisher = Publisher::of(&admin, "harbour").await;
     publisher.upload_root(&admin).await;
     let key = provisioning_key(&admin, "harbour", 1_000_000).await;
+    staged::a_device_for_each_wave(&admin, &key).await;
     publisher.push(&admin, "0.0", b"first image", false).await;
     Set {
         token,
