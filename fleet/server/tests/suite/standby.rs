@@ -1,7 +1,8 @@
 //! Several servers on one PostgreSQL database: one leads, the others take over when it is gone.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use lightship_core::wire::{self, Down};
@@ -30,10 +31,18 @@ fn folder_beside(first: &Path) -> TempDir {
     folder
 }
 
-/// An address that nobody listens on.
+/// An address that nobody else is given meanwhile: below those that connections are made from.
 fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let next = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        // Another run of this suite begins elsewhere.
+        let port = 20_000 + (std::process::id() * 50 + next) % 10_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// Asks until the server answers so.
