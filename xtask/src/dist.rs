@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::Metadata;
 
 use crate::deb::{File, Package};
-use crate::report::Report;
+use crate::report::{Report, Step};
 use crate::{elf, packages, process, setup, workspace};
 
 const HELP: &str = "\
@@ -262,7 +262,7 @@ fn build(root: &Path, metadata: &Metadata, on: &Architecture, program: Program) 
         "{} is not installed",
         on.compiler
     );
-    process::stream(command(root, on, program), |_| ())?;
+    process::stream(command(root, on, program, "dist"), |_| ())?;
     let built = metadata
         .target_directory
         .join(on.target)
@@ -271,9 +271,29 @@ fn build(root: &Path, metadata: &Metadata, on: &Architecture, program: Program) 
     Ok(built.into_std_path_buf())
 }
 
-fn command(root: &Path, on: &Architecture, program: Program) -> Command {
+/// The architecture whose daemon the tests run: 32 bits, and what the smallest boards are.
+const TESTED: &str = "armhf";
+
+/// Builds that daemon, unoptimised, for the tests that run it by an emulator.
+pub(crate) fn for_tests(step: &mut Step, root: &Path) -> Result<()> {
+    let mut known = ARCHITECTURES.iter();
+    let on = known
+        .find(|on| on.name == TESTED)
+        .context("the tested architecture is not known")?;
+    if !process::is_installed(on.compiler) {
+        step.skip(format!(
+            "{} is not installed: tests of the daemon for {TESTED} are skipped",
+            on.compiler
+        ));
+        return Ok(());
+    }
+    setup::targets(step, root, &[on.target])?;
+    step.run(command(root, on, DAEMON, "dev"))
+}
+
+fn command(root: &Path, on: &Architecture, program: Program, profile: &str) -> Command {
     let upper = on.target.replace('-', "_").to_uppercase();
-    let mut command = process::cargo(root, ["build", "--locked", "--profile", "dist"]);
+    let mut command = process::cargo(root, ["build", "--locked", "--profile", profile]);
     command
         .args([
             "--package",

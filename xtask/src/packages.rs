@@ -42,6 +42,14 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         "python3-venv",
         "schemathesis, which makes up requests to the fleet server",
     ),
+    package(
+        "gcc-arm-linux-gnueabihf",
+        "C parts of dependencies of the daemon for armhf, which the tests run",
+    ),
+    package(
+        "qemu-user-static",
+        "runs daemons for other processors than this one",
+    ),
     package("qemu-system-arm", "the cortex-m3-sf2 board"),
     package("qemu-system-misc", "the riscv-virt board"),
     package("qemu-system-x86", "a machine with a kernel of its own"),

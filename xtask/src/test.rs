@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::report::{Report, Step};
-use crate::{firmware, no_std, packages, process, setup, size, workspace};
+use crate::{dist, firmware, no_std, packages, process, setup, size, workspace};
 
 const HELP: &str = "\
 Sets up what is missing, then checks everything; a failed step does not stop the next.
@@ -62,6 +62,9 @@ fn check_everything() -> ExitCode {
             root,
             [&words[..], &["--", "-D", "warnings"]].concat(),
         ))
+    });
+    report.step("the daemon for another processor", |step| {
+        dist::for_tests(step, root)
     });
     report.step("tests", |step| {
         let words = ["test", "--workspace", "--no-fail-fast", "--locked"];
