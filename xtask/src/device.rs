@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Message;
 
-use crate::{process, reproduce};
+use crate::{process, reproduce, workspace};
 
 /// Linked programs by name.
 pub(crate) type Programs = BTreeMap<String, PathBuf>;
@@ -82,10 +82,7 @@ const SMALLEST: &str = "smallest.toml";
 
 /// Such options build the standard library anew, so its source must be there.
 fn needs_source(folder: &Path) -> Result<()> {
-    let mut query = Command::new("rustc");
-    query.args(["--print", "sysroot"]).current_dir(folder);
-    let sysroot = process::output(query)?;
-    let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
+    let source = workspace::sysroot(folder)?.join("lib/rustlib/src/rust/library");
     if !source.is_dir() {
         bail!(
             "the bootloader of {} is built with the standard library's source, which is missing; \

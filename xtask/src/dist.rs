@@ -33,6 +33,8 @@ struct Architecture {
     linker: &'static str,
     /// What the compiler is told more than the target's own.
     flags: &'static str,
+    /// Whether Rust's own linker does it, called by `linker`.
+    lld: bool,
 }
 
 const ARCHITECTURES: &[Architecture] = &[
@@ -43,6 +45,7 @@ const ARCHITECTURES: &[Architecture] = &[
         // musl-gcc itself names an interpreter even in a static program.
         linker: "cc",
         flags: "",
+        lld: false,
     },
     Architecture {
         name: "arm64",
@@ -50,6 +53,7 @@ const ARCHITECTURES: &[Architecture] = &[
         compiler: "aarch64-linux-gnu-gcc",
         linker: "aarch64-linux-gnu-gcc",
         flags: "-Clink-self-contained=yes",
+        lld: false,
     },
     // There is no musl for this one in Debian; static glibc does, as names are resolved in the program.
     Architecture {
@@ -58,6 +62,8 @@ const ARCHITECTURES: &[Architecture] = &[
         compiler: "arm-linux-gnueabihf-gcc",
         linker: "arm-linux-gnueabihf-gcc",
         flags: "-Ctarget-feature=+crt-static",
+        // GNU's takes glibc's Thumb resolvers for ARM code once a program is larger than 16 MB.
+        lld: true,
     },
 ];
 
@@ -262,7 +268,9 @@ fn build(root: &Path, metadata: &Metadata, on: &Architecture, program: Program) 
         "{} is not installed",
         on.compiler
     );
-    process::stream(command(root, on, program, "dist"), |_| ())?;
+    let mut command = command(root, program, "dist");
+    on.tell(&mut command, root)?;
+    process::stream(command, |_| ())?;
     let built = metadata
         .target_directory
         .join(on.target)
@@ -271,43 +279,59 @@ fn build(root: &Path, metadata: &Metadata, on: &Architecture, program: Program) 
     Ok(built.into_std_path_buf())
 }
 
-/// The architecture whose daemon the tests run: 32 bits, and what the smallest boards are.
-const TESTED: &str = "armhf";
+/// The architectures whose daemon the tests run by an emulator.
+const TESTED: [&str; 2] = ["arm64", "armhf"];
 
-/// Builds that daemon, unoptimised, for the tests that run it by an emulator.
+/// Builds that daemon, unoptimised, where there are compilers for it.
 pub(crate) fn for_tests(step: &mut Step, root: &Path) -> Result<()> {
-    let mut known = ARCHITECTURES.iter();
-    let on = known
-        .find(|on| on.name == TESTED)
-        .context("the tested architecture is not known")?;
-    if !process::is_installed(on.compiler) {
-        step.skip(format!(
-            "{} is not installed: tests of the daemon for {TESTED} are skipped",
-            on.compiler
-        ));
+    let mut command = command(root, DAEMON, "dev");
+    let mut targets = Vec::new();
+    for on in ARCHITECTURES {
+        if !TESTED.contains(&on.name) {
+            continue;
+        }
+        if process::is_installed(on.compiler) {
+            on.tell(&mut command, root)?;
+            targets.push(on.target);
+        } else {
+            step.skip(format!(
+                "{} is not installed: tests of the daemon for {} are skipped",
+                on.compiler, on.name
+            ));
+        }
+    }
+    if targets.is_empty() {
         return Ok(());
     }
-    setup::targets(step, root, &[on.target])?;
-    step.run(command(root, on, DAEMON, "dev"))
+    setup::targets(step, root, &targets)?;
+    step.run(command)
 }
 
-fn command(root: &Path, on: &Architecture, program: Program, profile: &str) -> Command {
-    let upper = on.target.replace('-', "_").to_uppercase();
+fn command(root: &Path, program: Program, profile: &str) -> Command {
     let mut command = process::cargo(root, ["build", "--locked", "--profile", profile]);
     command
-        .args([
-            "--package",
-            program.crate_name,
-            "--bin",
-            program.name,
-            "--target",
-            on.target,
-        ])
-        .env(format!("CARGO_TARGET_{upper}_LINKER"), on.linker)
-        .env(format!("CARGO_TARGET_{upper}_RUSTFLAGS"), on.flags)
-        .env(format!("CC_{}", on.target.replace('-', "_")), on.compiler)
+        .args(["--package", program.crate_name, "--bin", program.name])
         .env_remove("RUSTFLAGS");
     command
+}
+
+impl Architecture {
+    /// Has `command` build for this one too.
+    fn tell(&self, command: &mut Command, root: &Path) -> Result<()> {
+        let lower = self.target.replace('-', "_");
+        let upper = lower.to_uppercase();
+        let mut flags = self.flags.to_owned();
+        if self.lld {
+            let folder = workspace::linkers(root)?;
+            flags += &format!(" -Clink-arg=-fuse-ld=lld -Clink-arg=-B{}", folder.display());
+        }
+        command
+            .args(["--target", self.target])
+            .env(format!("CARGO_TARGET_{upper}_LINKER"), self.linker)
+            .env(format!("CARGO_TARGET_{upper}_RUSTFLAGS"), flags)
+            .env(format!("CC_{lower}"), self.compiler);
+        Ok(())
+    }
 }
 
 fn pack<'a>(

@@ -43,6 +43,10 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         "schemathesis, which makes up requests to the fleet server",
     ),
     package(
+        "gcc-aarch64-linux-gnu",
+        "C parts of dependencies of the daemon for arm64, which the tests run",
+    ),
+    package(
         "gcc-arm-linux-gnueabihf",
         "C parts of dependencies of the daemon for armhf, which the tests run",
     ),

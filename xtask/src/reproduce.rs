@@ -11,13 +11,15 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
+use crate::workspace;
+
 /// Set where this program is to be the compiler's wrapper; the value is the folders to cut.
 const CUT: &str = "LIGHTSHIP_CUT_FROM_PATHS";
 
 /// Has cargo call the compiler through this program.
 pub(crate) fn wrap(cargo: &mut Command, root: &Path) -> Result<()> {
     let own = own_program()?;
-    let folders = [root.to_owned(), cargo_home()?, sysroot(root)?];
+    let folders = [root.to_owned(), cargo_home()?, workspace::sysroot(root)?];
     let joined = std::env::join_paths(folders).context("a folder has `:` in its name")?;
     cargo.env("RUSTC_WRAPPER", own).env(CUT, joined);
     Ok(())
@@ -39,12 +41,6 @@ fn cargo_home() -> Result<PathBuf> {
     }
     let home = std::env::home_dir().context("there is no home folder; set CARGO_HOME")?;
     Ok(home.join(".cargo"))
-}
-
-fn sysroot(root: &Path) -> Result<PathBuf> {
-    let mut query = Command::new("rustc");
-    query.args(["--print", "sysroot"]).current_dir(root);
-    Ok(crate::process::output(query)?.trim().into())
 }
 
 /// Runs the compiler, if this process is its wrapper.

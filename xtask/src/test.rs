@@ -63,7 +63,7 @@ fn check_everything() -> ExitCode {
             [&words[..], &["--", "-D", "warnings"]].concat(),
         ))
     });
-    report.step("the daemon for another processor", |step| {
+    report.step("the daemon for other processors", |step| {
         dist::for_tests(step, root)
     });
     report.step("tests", |step| {

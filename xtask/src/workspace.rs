@@ -1,9 +1,12 @@
 //! Where things are, and what cargo says about them.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, MetadataCommand};
+
+use crate::process;
 
 /// The folder of the root `Cargo.toml`.
 pub(crate) fn root() -> PathBuf {
@@ -41,6 +44,24 @@ pub(crate) fn apart(root: &Path) -> Result<Vec<String>> {
 fn is_workspace(manifest: &Path) -> bool {
     let text = std::fs::read_to_string(manifest).unwrap_or_default();
     text.lines().any(|line| line.trim_end() == "[workspace]")
+}
+
+/// Where the toolchain is that builds `folder`.
+pub(crate) fn sysroot(folder: &Path) -> Result<PathBuf> {
+    Ok(rustc(folder, "sysroot")?.into())
+}
+
+/// The folder with Rust's own linker under the names by which a C compiler calls one.
+pub(crate) fn linkers(folder: &Path) -> Result<PathBuf> {
+    let host = rustc(folder, "host-tuple")?;
+    let rustlib = sysroot(folder)?.join("lib/rustlib");
+    Ok(rustlib.join(host).join("bin/gcc-ld"))
+}
+
+fn rustc(folder: &Path, what: &str) -> Result<String> {
+    let mut query = Command::new("rustc");
+    query.args(["--print", what]).current_dir(folder);
+    Ok(process::output(query)?.trim().to_owned())
 }
 
 /// The workspace's own packages; dependencies are not resolved.
