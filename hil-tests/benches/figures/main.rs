@@ -186,6 +186,7 @@ async fn weigh(program: PathBuf, name: &str, idle_s: u64) {
     let row = json!({
         "name": format!("CPU in ten idle minutes{projected}"), "unit": "s", "ours": spent * scale,
         "peer": theirs.map(|(after, before)| (after.cpu_s - before.cpu_s) * scale), "peer_name": "dockerd + containerd",
+        "budget_ratio": 1,
     });
     println!("{row}");
 }

@@ -11,9 +11,13 @@ mod failure;
 mod fallback;
 pub mod limits;
 pub mod mailbox;
+#[cfg(feature = "std")]
+mod steady;
 #[cfg(feature = "suite")]
 pub mod suite;
 
 pub use contract::{Blobs, Credentials, Event, Known, Link, NotTaken, Secret};
 pub use failure::{BlobFailure, Failure, Misconduct, Unreachable};
 pub use fallback::Fallback;
+#[cfg(feature = "std")]
+pub use steady::steady;

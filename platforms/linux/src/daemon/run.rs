@@ -83,6 +83,10 @@ impl Clock for Boot {
 ///
 /// A [`RunError`] when it cannot begin; once it runs, it goes on.
 pub async fn run(config: Config) -> Result<End, RunError> {
+    lightship_link::steady(live(config)).await
+}
+
+async fn live(config: Config) -> Result<End, RunError> {
     let records = Records::open(&config.data.join("agent"), Files::default());
     let records = records.map_err(storage("opening the agent's records"))?;
     let loaded = records

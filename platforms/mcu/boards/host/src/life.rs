@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> Result<()> {
             options,
         };
         let behaviour = behaviour(&flash, handoff.slot)?;
-        match runtime.block_on(life.live(behaviour))? {
+        match runtime.block_on(lightship_link::steady(life.live(behaviour)))? {
             End::Reset(why) => reason = why,
             End::Off => return Ok(()),
         }
