@@ -6,6 +6,7 @@
 mod embedded;
 mod inbound;
 mod outbox;
+pub(crate) mod outside;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +15,7 @@ use lightship_core::id::Uuid;
 
 pub(crate) use embedded::Embedded;
 pub use embedded::StartError;
-pub(crate) use outbox::{Outbox, run as run_outbox};
+pub(crate) use outbox::{Outbox, Told, run as run_outbox};
 
 /// What a broker does for us.
 pub(crate) trait Bus: Send + Sync {

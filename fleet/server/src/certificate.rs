@@ -92,8 +92,11 @@ impl Certificate {
         })
     }
 
-    /// What rustls serves.
-    pub(crate) fn server_config(&self) -> Result<Arc<ServerConfig>, CertificateError> {
+    /// What rustls serves, to peers that speak this protocol or do not say what they speak.
+    pub(crate) fn server_config(
+        &self,
+        protocol: &[u8],
+    ) -> Result<Arc<ServerConfig>, CertificateError> {
         let chain =
             CertificateDer::pem_slice_iter(&self.chain_pem).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(&self.key_pem)?;
@@ -101,7 +104,7 @@ impl Certificate {
         let builder =
             ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         Ok(Arc::new(config))
     }
 }
@@ -166,7 +169,7 @@ mod tests {
         let first = Certificate::load(data.path(), &Https::default()).unwrap();
         let second = Certificate::load(data.path(), &Https::default()).unwrap();
         assert_eq!(first.authority_pem, second.authority_pem);
-        second.server_config().unwrap();
+        second.server_config(b"http/1.1").unwrap();
     }
 
     #[test]

@@ -178,6 +178,8 @@ pub struct Limits {
     pub blob_bytes: u64,
     /// Connections at once over HTTP and HTTPS.
     pub connections: usize,
+    /// Of those, and of MQTT over TLS, from one address: as many as `connections` behind a forwarder.
+    pub connections_per_address: usize,
     /// Wrong credentials from one address in a minute, after a burst of as many.
     pub failures_per_minute: u32,
     /// Registrations from one address in a minute, after a burst of as many.
@@ -261,6 +263,7 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             blob_bytes: 16 << 30,
             connections: 20_000,
+            connections_per_address: 10_000,
             failures_per_minute: 60,
             registrations_per_minute: 6_000,
             devices_per_fleet: 1_000_000,

@@ -16,6 +16,7 @@ pub(crate) mod kept_keys;
 pub(crate) mod lead;
 pub(crate) mod log_lines;
 pub(crate) mod manifests;
+mod many;
 pub(crate) mod members;
 mod migrations;
 pub(crate) mod places;
@@ -35,7 +36,6 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::{AnyConnection, AnyPool, Executor, Row};
 use tokio::sync::watch;
 
-pub(crate) use sqlx::Error;
 pub(crate) use tx::{Entry, Tx};
 
 /// Connections that read SQLite at the same time.
@@ -46,6 +46,28 @@ const POSTGRES_CONNECTIONS: u32 = 16;
 const ACQUIRE: Duration = Duration::from_secs(10);
 /// A server that falls asleep within a transaction does not keep others waiting for longer.
 const POSTGRES_SETTING: &str = "SET idle_in_transaction_session_timeout = '10s'";
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another server leads by now, so nothing was written.
+    #[error("another server has taken over this database")]
+    Superseded,
+    /// What was to be changed has been removed, or a newer change has been made to it.
+    #[error("it is not there any more, or is newer than what was to be written")]
+    Gone,
+    /// Something is stored that this version did not write.
+    #[error("column {column}: {source}")]
+    Undecodable {
+        /// Where.
+        column: String,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database says no, or cannot be reached.
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+}
 
 /// Which database is behind the one code path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,12 +196,11 @@ async fn sqlite_pool(options: AnyConnectOptions, connections: u32) -> Result<Any
     let pool = AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE);
-    pool.after_connect(|connection, _| Box::pin(sqlite_settings(connection)))
-        .connect_with(options)
-        .await
+    let pool = pool.after_connect(|connection, _| Box::pin(sqlite_settings(connection)));
+    Ok(pool.connect_with(options).await?)
 }
 
-async fn sqlite_settings(connection: &mut AnyConnection) -> Result<(), Error> {
+async fn sqlite_settings(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     const SETTINGS: [&str; 4] = [
         "PRAGMA busy_timeout = 10000",
         "PRAGMA journal_mode = WAL",
@@ -225,8 +246,8 @@ pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> String {
 
 /// Reads a time.
 pub(crate) fn time(row: &AnyRow, column: &str) -> Result<lightship_api::Timestamp, Error> {
-    row.try_get(column)
-        .map(lightship_api::Timestamp::from_millis)
+    let millis: i64 = row.try_get(column)?;
+    Ok(lightship_api::Timestamp::from_millis(millis))
 }
 
 /// Reads a time that may be absent.
@@ -261,8 +282,8 @@ pub(crate) fn column(count: u64) -> i64 {
 }
 
 fn undecodable(column: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::ColumnDecode {
-        index: column.to_owned(),
+    Error::Undecodable {
+        column: column.to_owned(),
         source: Box::new(error),
     }
 }

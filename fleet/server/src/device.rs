@@ -1,6 +1,8 @@
 //! What devices ask and say, whatever carries it: registration, keys, reports, and the answer
 //! to the one question that everything else hangs on, "is there news?".
 
+use std::collections::BTreeMap;
+
 use lightship_api::{Device, Event, Metrics, Name};
 use lightship_core::id::{ApiKey, Uuid};
 use lightship_core::wire::{
@@ -428,11 +430,11 @@ pub(crate) async fn store_reports(app: App, mut waiting: mpsc::Receiver<Waiting>
 }
 
 async fn store(app: &App, batch: &[Waiting]) -> Result<(), db::Error> {
+    // Of several reports of one device the last one counts.
+    let newest: BTreeMap<Uuid, &Report> = batch.iter().map(|one| (one.uuid, &one.report)).collect();
+    let reports: Vec<_> = newest.into_iter().collect();
     let mut tx = app.db.write().await?;
-    let now_ms = clock::now_ms();
-    for one in batch {
-        db::devices::set_report(&mut tx, &one.uuid.to_string(), &one.report, now_ms).await?;
-    }
+    db::devices::set_reports(&mut tx, &reports, clock::now_ms()).await?;
     tx.commit().await
 }
 

@@ -4,19 +4,19 @@
 //! When something cannot be stored, the director is thrown away and made again from what is;
 //! the same happens at each start, so nothing decided is ever lost and no counter ever falls.
 
-use std::collections::{BTreeSet, HashMap};
+mod decided;
+
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lightship_api::{Name, ReleaseState};
-use lightship_core::id::Uuid;
 use lightship_core::time::UnixTime;
 use lightship_director as director;
-use lightship_director::{Decision, Director, Event, Note, Progressed, Refusal, Step};
+use lightship_director::{Director, Event, Note, Progressed, Refusal, Step};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::http::failure::{Answer, Failure};
-use crate::roster::Head;
 use crate::{App, clock, db, release};
 
 /// Questions that wait for one director.
@@ -304,7 +304,7 @@ async fn obey(app: &App, fleet: &Name, director: &mut Director) -> Answer<Option
             Step::Wait { until } => Some(until),
         };
         if decisions.len() >= DECISIONS || (wait.is_some() && !decisions.is_empty()) {
-            carry_out(app, fleet, std::mem::take(&mut decisions)).await?;
+            decided::carry_out(app, fleet, std::mem::take(&mut decisions)).await?;
         }
         if let Some(until) = wait {
             return Ok(until);
@@ -324,65 +324,4 @@ fn say(fleet: &Name, note: &Note) {
             tracing::info!(%fleet, ?note, "director");
         }
     }
-}
-
-/// Stores decisions, then tells the devices.
-async fn carry_out(app: &App, fleet: &Name, decisions: Vec<Decision>) -> Answer<()> {
-    let mut news: Vec<(Uuid, u64, u64)> = Vec::new();
-    let mut rollouts: BTreeSet<u64> = BTreeSet::new();
-    let mut tx = app.db.write().await?;
-    for decision in decisions {
-        match decision {
-            Decision::Assign {
-                device,
-                record,
-                settings,
-            } => {
-                let Some(assigned) = &record.assigned else {
-                    continue;
-                };
-                let uuid = device.to_string();
-                let document = app.signer.assignment(device, assigned);
-                let document =
-                    document.map_err(|offence| Failure::internal(format!("{offence:?}")))?;
-                db::devices::set_record(&mut tx, &uuid, &record).await?;
-                db::assignments::put_settings(&mut tx, &uuid, &settings).await?;
-                let digest = assigned.document.to_string();
-                db::assignments::put(&mut tx, &uuid, assigned.counter, &document, &digest).await?;
-                news.push((device, assigned.counter, assigned.release));
-            }
-            Decision::Remember { device, record } => {
-                db::devices::set_record(&mut tx, &device.to_string(), &record).await?
-            }
-            Decision::Rollout { release, progress } => {
-                db::releases::set_progress(&mut tx, fleet, release, &progress).await?;
-                rollouts.insert(release);
-            }
-        }
-    }
-    tx.commit().await?;
-    for release in rollouts {
-        // Nobody listening is no failure.
-        let _ = app
-            .events
-            .send((fleet.clone(), lightship_api::Event::Rollout { release }));
-    }
-    for (device, counter, release) in news {
-        app.metrics
-            .assignments
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if let Some(known) = app.roster.find(&device) {
-            known.raise(Head {
-                counter,
-                ..Head::default()
-            });
-            app.outbox.target(device);
-        }
-        let device = device.to_string();
-        let _ = app.events.send((
-            fleet.clone(),
-            lightship_api::Event::Target { device, release },
-        ));
-    }
-    Ok(())
 }

@@ -3,25 +3,23 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 
 use axum::Router;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificate::{Certificate, CertificateError};
 use crate::config::Config;
-use crate::http::listener::Incoming;
-use crate::http::peer::Peer;
+use crate::http::listener::{Incoming, Places};
+use crate::http::serve::serve;
 use crate::server::StartError;
 
 /// The listening sockets.
 pub(crate) struct Doors {
     https: TcpListener,
     http: Option<TcpListener>,
-    connections: usize,
+    places: Places,
 }
 
 impl Doors {
@@ -30,7 +28,10 @@ impl Doors {
         Ok(Self {
             https: bind(config.https.listen)?,
             http: config.http.map(bind).transpose()?,
-            connections: config.limits.connections,
+            places: Places::new(
+                config.limits.connections,
+                config.limits.connections_per_address,
+            ),
         })
     }
 
@@ -51,8 +52,7 @@ impl Doors {
         certificate: &Certificate,
         stop: &CancellationToken,
     ) -> Result<Vec<JoinHandle<()>>, CertificateError> {
-        let tls = TlsAcceptor::from(certificate.server_config()?);
-        let places = Arc::new(Semaphore::new(self.connections));
+        let tls = TlsAcceptor::from(certificate.server_config(b"http/1.1")?);
         let doors = [
             Some((&self.https, Some(tls))),
             self.http.as_ref().map(|door| (door, None)),
@@ -60,20 +60,19 @@ impl Doors {
         let mut tasks = Vec::new();
         for (door, tls) in doors.into_iter().flatten() {
             let listener = tokio::net::TcpListener::from_std(door.try_clone()?)?;
-            let incoming = Incoming::start(listener, tls, Arc::clone(&places), stop.clone())?;
-            let service = router.clone().into_make_service_with_connect_info::<Peer>();
-            let stopped = stop.clone().cancelled_owned();
-            let served = axum::serve(incoming, service).with_graceful_shutdown(stopped);
-            tasks.push(tokio::spawn(async move {
-                // The only error is one of accepting, and that our listener deals with itself.
-                let _ = served.await;
-            }));
+            let (incoming, accepts) =
+                Incoming::start(listener, tls, self.places.clone(), stop.clone());
+            // It holds the port until it has ended.
+            tasks.push(accepts);
+            let served = serve(incoming, router.clone(), stop.clone());
+            tasks.push(tokio::spawn(served));
         }
         Ok(tasks)
     }
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+/// Binds one address.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     let failed = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;

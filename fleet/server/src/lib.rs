@@ -35,10 +35,11 @@ pub use config::{
     Admin, Blobs, Builder, Config, ConfigError, Database, Https, Limits, Logs, Mqtt, Tunnel,
     TunnelBackend,
 };
+pub use db::Error as DatabaseError;
 pub use server::{Handle, Server, StartError, openapi_json, serve};
 pub use tunnel::TunnelError;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use lightship_api::{Event, LogLine, Name};
 use tokio::sync::{RwLock, Semaphore, broadcast, mpsc};
@@ -83,6 +84,16 @@ pub(crate) struct Shared {
 }
 
 impl App {
+    /// For those who are asked by what the app holds.
+    pub(crate) fn downgrade(&self) -> Weak<Shared> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// The app, while anybody else uses it.
+    pub(crate) fn upgrade(shared: &Weak<Shared>) -> Option<Self> {
+        shared.upgrade().map(Self)
+    }
+
     /// The tunnel hub, if there is one.
     pub(crate) fn tunnel(&self) -> Option<&tunnel::Tunnel> {
         self.tunnel.get()

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -15,8 +15,8 @@ use crate::doors::Doors;
 use crate::http::failure::Failure;
 use crate::http::peer::Rate;
 use crate::{
-    App, Config, Shared, builds, bus, clock, db, device, direct, folder, http, logs, metrics,
-    openapi, registry, roster, rotation, secret, signer, standby, store, tunnel,
+    App, Config, Shared, builds, bus, clock, db, device, direct, doors, folder, http, logs,
+    metrics, openapi, registry, roster, rotation, secret, signer, standby, store, tunnel,
 };
 
 /// Events that a slow listener may fall behind.
@@ -41,7 +41,7 @@ pub enum StartError {
     },
     /// The database cannot be opened or brought up to date.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] db::Error),
     /// The servers that worked on the database before have another secret.
     #[error(
         "this database belongs to servers with another `secret.key`: copy that file from the data folder of one of them, or give this server a database of its own"
@@ -85,7 +85,6 @@ pub struct Handle {
     app: App,
     https: SocketAddr,
     http: Option<SocketAddr>,
-    mqtt: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
     /// Among several servers on one database, this one leads.
     lead: Option<Leading>,
@@ -198,53 +197,35 @@ impl Leading {
     }
 }
 
-/// Reads what is stored and begins to serve.
+/// Reads what is stored and begins to serve; what has begun when something cannot is stopped again.
 async fn work(
     app: App,
     certificate: &Certificate,
     doors: &Doors,
-    waiting: tokio::sync::mpsc::Receiver<device::Waiting>,
+    waiting: mpsc::Receiver<device::Waiting>,
     lead: Option<Leading>,
 ) -> Result<Handle, StartError> {
-    let admin = |failure: Failure| StartError::Admin(failure.text().to_owned());
-    app.first_admin().await.map_err(admin)?;
-    for credentials in db::devices::credentials(&app.db).await? {
-        app.roster.put(credentials);
-    }
-    let broker = bus::Embedded::start(&app, &app.config.data).await?;
-    let _ = app.bus.set(Arc::clone(&broker));
-    if let Some(listen) = app.config.tunnel.listen {
-        let (config, data) = (&app.config.tunnel, &app.config.data);
-        let hub = tunnel::Tunnel::start(config, listen, data, app.secrets.clone()).await?;
-        let _ = app.tunnel.set(hub);
-    }
-    // Before anybody is shown what is made with them.
-    app.keep_keys_made()
-        .await
-        .map_err(|failure| StartError::Keys(failure.text().to_owned()))?;
-    app.fail_left_behind().await?;
-    app.start_directors().await?;
-    let mut tasks = doors.serve(&http::router(app.clone()), certificate, &app.stop)?;
-    tasks.extend(tunnel::serve(&app, broker.local()).await?);
-    tasks.push(tokio::spawn(sweep(app.clone())));
-    tasks.push(tokio::spawn(device::store_reports(app.clone(), waiting)));
-    tasks.push(tokio::spawn(rotation::run(app.clone())));
-    tasks.push(tokio::spawn(builds::wind_up(app.clone())));
-    tasks.push(tokio::spawn(bus::run_outbox(app.clone())));
     let local = |source| StartError::Listen {
         address: app.config.https.listen,
         source,
     };
-    let (https, http) = (doors.https().map_err(local)?, doors.http().map_err(local)?);
-    tracing::info!(%https, "serving");
-    Ok(Handle {
-        mqtt: broker.local(),
+    let mut handle = Handle {
+        https: doors.https().map_err(local)?,
+        http: doors.http().map_err(local)?,
         app,
-        https,
-        http,
-        tasks,
+        tasks: Vec::new(),
         lead,
-    })
+    };
+    match handle.begin(certificate, doors, waiting).await {
+        Ok(()) => {
+            tracing::info!(https = %handle.https, "serving");
+            Ok(handle)
+        }
+        Err(error) => {
+            handle.stop().await;
+            Err(error)
+        }
+    }
 }
 
 fn sqlite_url(config: &Config) -> String {
@@ -277,6 +258,53 @@ async fn sweep_once(app: &App) -> Result<(), Failure> {
 }
 
 impl Handle {
+    /// Begins one thing after the other; what stays is in `self` as soon as it runs.
+    async fn begin(
+        &mut self,
+        certificate: &Certificate,
+        doors: &Doors,
+        waiting: mpsc::Receiver<device::Waiting>,
+    ) -> Result<(), StartError> {
+        let app = self.app.clone();
+        let admin = |failure: Failure| StartError::Admin(failure.text().to_owned());
+        app.first_admin().await.map_err(admin)?;
+        for credentials in db::devices::credentials(&app.db).await? {
+            app.roster.put(credentials);
+        }
+        let broker = bus::Embedded::start(&app).await?;
+        let _ = app.bus.set(Arc::clone(&broker));
+        if let Some(listen) = app.config.tunnel.listen {
+            let (config, data) = (&app.config.tunnel, &app.config.data);
+            let hub = tunnel::Tunnel::start(config, listen, data, app.secrets.clone()).await?;
+            let _ = app.tunnel.set(hub);
+        }
+        // Before anybody is shown what is made with them.
+        app.keep_keys_made()
+            .await
+            .map_err(|failure| StartError::Keys(failure.text().to_owned()))?;
+        app.fail_left_behind().await?;
+        app.start_directors().await?;
+        if let Some(address) = app.config.mqtt.tls_listen {
+            let listener = doors::bind(address)?;
+            let tls = certificate.server_config(b"mqtt")?.into();
+            let failed = |source| StartError::Listen { address, source };
+            let served = bus::outside::serve(&app, listener, tls, broker.local());
+            self.tasks.extend(served.map_err(failed)?);
+        }
+        let doors = doors.serve(&http::router(app.clone()), certificate, &app.stop)?;
+        self.tasks.extend(doors);
+        self.tasks
+            .extend(tunnel::serve(&app, broker.local()).await?);
+        self.tasks.extend([
+            tokio::spawn(sweep(app.clone())),
+            tokio::spawn(device::store_reports(app.clone(), waiting)),
+            tokio::spawn(rotation::run(app.clone())),
+            tokio::spawn(builds::wind_up(app.clone())),
+            tokio::spawn(bus::run_outbox(app)),
+        ]);
+        Ok(())
+    }
+
     /// Where HTTPS is served.
     #[must_use]
     pub fn https(&self) -> SocketAddr {
@@ -290,9 +318,13 @@ impl Handle {
     }
 
     /// Where MQTT is served without TLS.
+    ///
+    /// # Panics
+    /// Never: a server that is handed out serves it.
     #[must_use]
     pub fn mqtt(&self) -> SocketAddr {
-        self.mqtt
+        let broker = self.app.bus.get();
+        broker.expect("a server that is handed out has one").local()
     }
 
     /// Where devices that are registered reach the tunnel hub, if there is one.

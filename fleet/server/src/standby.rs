@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificate::Certificate;
@@ -11,6 +10,7 @@ use crate::config::Config;
 use crate::db::lead::{Contender, Lead};
 use crate::doors::Doors;
 use crate::http::failure::Failure;
+use crate::http::health;
 use crate::kept_keys;
 use crate::secret::Secrets;
 use crate::server::StartError;
@@ -34,6 +34,8 @@ pub(crate) async fn lead(
     doors: &Doors,
 ) -> Result<Lead, StartError> {
     let turn = CancellationToken::new();
+    // However this ends, nobody is told to wait any more.
+    let _over = turn.clone().drop_guard();
     let (mut contender, mut served) = (None, None);
     let (lead, kept) = loop {
         match look(contender.take(), url, secrets).await {
@@ -100,7 +102,5 @@ fn unpack(
 fn router() -> Router {
     let wait =
         || async { Failure::unavailable("this server stands by, another one works: try again") };
-    Router::new()
-        .route("/health/live", get(|| async { "live\n" }))
-        .fallback(wait)
+    health::while_it_waits().fallback(wait)
 }

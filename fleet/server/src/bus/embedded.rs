@@ -5,14 +5,13 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use lightship_core::id::Uuid;
 use mqtt5::QoS;
-use mqtt5::broker::config::{StorageBackend, TlsConfig};
+use mqtt5::broker::config::StorageBackend;
 use mqtt5::broker::events::{
     BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent,
     PublishAction,
@@ -27,9 +26,9 @@ use mqtt5::types::ReasonCode;
 use tokio::task::JoinHandle;
 
 use super::{Bus, Message, Sending, inbound, may_publish, may_subscribe};
-use crate::App;
 use crate::config::Mqtt;
 use crate::http::peer::Peer;
+use crate::{App, Shared};
 
 /// Longest packet: a target with its topic and properties.
 const PACKET_BYTES: usize = 16 * 1024;
@@ -61,19 +60,22 @@ pub(crate) struct Embedded {
 
 /// What the broker asks us; the app is there before the first device is.
 struct Host {
-    app: OnceLock<App>,
+    /// Not kept by it: the app has the broker, and what it holds goes with the last who use it.
+    app: OnceLock<Weak<Shared>>,
+    local: OnceLock<SocketAddr>,
     /// Devices whose target is retained in this broker.
     pub(super) retained: Mutex<HashSet<Uuid>>,
 }
 
 impl Embedded {
     /// Starts a broker that serves the app's devices.
-    pub(crate) async fn start(app: &App, data: &Path) -> Result<Arc<Self>, StartError> {
+    pub(crate) async fn start(app: &App) -> Result<Arc<Self>, StartError> {
         let host = Arc::new(Host {
             app: OnceLock::new(),
+            local: OnceLock::new(),
             retained: Mutex::default(),
         });
-        let config = config(&app.config.mqtt, data, Arc::clone(&host));
+        let config = config(&app.config.mqtt, Arc::clone(&host));
         let failed = |error: mqtt5::MqttError| StartError::Broker(error.to_string());
         let broker = MqttBroker::with_config(config).await.map_err(failed)?;
         let mut broker = broker.with_auth_provider(Arc::clone(&host) as Arc<dyn AuthProvider>);
@@ -86,22 +88,26 @@ impl Embedded {
             .resource_monitor()
             .update_limits(limits(&app.config.mqtt));
         let local = broker.local_addr().ok_or(StartError::Silent)?;
-        let _ = host.app.set(app.clone());
+        let _ = host.local.set(local);
+        let _ = host.app.set(app.downgrade());
         let task = tokio::spawn(async move {
             if let Err(error) = broker.run().await {
                 tracing::error!(%error, "the MQTT broker ended");
             }
         });
-        let listening = tokio::time::timeout(PATIENCE, ready.wait_for(|ready| *ready)).await;
-        if !matches!(listening, Ok(Ok(_))) {
-            return Err(StartError::Silent);
-        }
-        Ok(Arc::new(Self {
+        let broker = Arc::new(Self {
             router,
             stop,
             task: Mutex::new(Some(task)),
             local,
-        }))
+        });
+        let listening = tokio::time::timeout(PATIENCE, ready.wait_for(|ready| *ready));
+        let is_listening = matches!(listening.await, Ok(Ok(_)));
+        if !is_listening {
+            broker.stop().await;
+            return Err(StartError::Silent);
+        }
+        Ok(broker)
     }
 
     /// Where it listens without TLS.
@@ -125,7 +131,7 @@ impl Embedded {
     }
 }
 
-fn config(mqtt: &Mqtt, data: &Path, host: Arc<Host>) -> BrokerConfig {
+fn config(mqtt: &Mqtt, host: Arc<Host>) -> BrokerConfig {
     let mut config = BrokerConfig {
         bind_addresses: vec![mqtt.listen],
         max_clients: mqtt.max_clients,
@@ -152,10 +158,6 @@ fn config(mqtt: &Mqtt, data: &Path, host: Arc<Host>) -> BrokerConfig {
     config.storage_config.enable_persistence = true;
     config.storage_config.max_queued_messages_per_client = QUEUED;
     config.storage_config.max_queued_bytes_per_client = QUEUED * PACKET_BYTES;
-    if let Some(address) = mqtt.tls_listen {
-        let tls = TlsConfig::new(data.join("tls.pem"), data.join("tls.key"));
-        config.tls_config = Some(tls.with_bind_address(address));
-    }
     config
 }
 
@@ -170,6 +172,12 @@ fn limits(mqtt: &Mqtt) -> ResourceLimits {
         max_bandwidth_per_client: usual.max_bandwidth_per_client,
         max_connection_rate: u32::try_from(mqtt.max_clients).unwrap_or(u32::MAX),
         rate_limit_window: Duration::from_secs(1),
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.stop.shutdown();
     }
 }
 
@@ -194,9 +202,21 @@ impl Bus for Embedded {
 }
 
 impl Host {
-    fn device(&self, client: &str) -> Option<(&App, Arc<crate::roster::Known>)> {
-        let app = self.app.get()?;
-        Some((app, app.roster.find(&client.parse().ok()?)?))
+    fn app(&self) -> Option<App> {
+        App::upgrade(self.app.get()?)
+    }
+
+    fn device(&self, client: &str) -> Option<(App, Arc<crate::roster::Known>)> {
+        let app = self.app()?;
+        let known = app.roster.find(&client.parse().ok()?)?;
+        Some((app, known))
+    }
+
+    /// Whether a connection came through a tunnel or through TLS, and was carried here by this process:
+    /// one device's wrong keys must not keep the others out, and keys of 32 random bytes are not guessed.
+    fn is_of_this_machine(&self, from: SocketAddr) -> bool {
+        let own = self.local.get().map(SocketAddr::ip);
+        from.ip().is_loopback() || Some(from.ip()) == own
     }
 }
 
@@ -207,11 +227,11 @@ impl AuthProvider for Host {
         from: SocketAddr,
     ) -> Future<'a, mqtt5::Result<AuthResult>> {
         Box::pin(async move {
-            let Some(app) = self.app.get() else {
+            let Some(app) = self.app() else {
                 return Ok(AuthResult::fail(ReasonCode::ServerUnavailable));
             };
-            let peer = Peer::from(from.ip());
-            if app.failures.check(&peer).is_err() {
+            let peer = (!self.is_of_this_machine(from)).then(|| Peer::from(from.ip()));
+            if peer.is_some_and(|peer| app.failures.check(&peer).is_err()) {
                 return Ok(AuthResult::fail(ReasonCode::ConnectionRateExceeded));
             }
             let user = connect.username.as_deref().unwrap_or_default();
@@ -228,7 +248,9 @@ impl AuthProvider for Host {
             Ok(match known {
                 Ok(Some(_)) => AuthResult::success_with_user(user),
                 Ok(None) => {
-                    app.failures.count(&peer);
+                    if let Some(peer) = &peer {
+                        app.failures.count(peer);
+                    }
                     app.metrics
                         .refused_devices
                         .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -271,7 +293,7 @@ impl BrokerEventHandler for Host {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(known.uuid);
-            inbound::came(app, &known, first);
+            inbound::came(&app, &known, first);
         })
     }
 
@@ -279,7 +301,7 @@ impl BrokerEventHandler for Host {
         Box::pin(async move {
             if let Some((app, known)) = self.device(&event.client_id) {
                 let correlation = event.correlation_data.as_deref();
-                inbound::heard(app, &known, &event.topic, &event.payload, correlation).await;
+                inbound::heard(&app, &known, &event.topic, &event.payload, correlation).await;
             }
             // Whatever devices send is for us; no message goes from one client to another.
             PublishAction::Handled
@@ -289,7 +311,7 @@ impl BrokerEventHandler for Host {
     fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Future<'a, ()> {
         Box::pin(async move {
             if let Some((app, known)) = self.device(&event.client_id) {
-                inbound::went(app, &known);
+                inbound::went(&app, &known);
             }
         })
     }

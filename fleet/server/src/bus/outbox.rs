@@ -2,7 +2,7 @@
 //! the number of devices whatever happens.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lightship_core::id::Uuid;
 use lightship_core::wire::{self, Blob, Command, Down, SignedRoot, SignedTarget};
@@ -26,27 +26,52 @@ pub(crate) struct Outbox {
 }
 
 /// What one device is to be sent.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Due {
-    target: bool,
+    target: Target,
     commands: bool,
     tunnel: bool,
     root: Option<u32>,
+}
+
+/// Which target a device is to be sent.
+#[derive(Debug, Default)]
+enum Target {
+    /// None.
+    #[default]
+    Nothing,
+    /// This one, unless there is a newer one by then.
+    Told(Told),
+    /// The one that is stored.
+    Stored,
+}
+
+/// A target that has just been stored: a roll-out does not read again what it wrote.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) counter: u64,
+    pub(crate) assignment: Vec<u8>,
+    /// The release document, which many devices share.
+    pub(crate) release: Arc<[u8]>,
 }
 
 impl Outbox {
     /// A device connected.
     pub(crate) fn greet(&self, device: Uuid, target: bool) {
         self.add(device, |due| {
-            due.target |= target;
+            if target && matches!(due.target, Target::Nothing) {
+                due.target = Target::Stored;
+            }
             due.commands = true;
             due.tunnel = true;
         });
     }
 
-    /// A device was assigned something.
-    pub(crate) fn target(&self, device: Uuid) {
-        self.add(device, |due| due.target = true);
+    /// A device was assigned something; what is not at hand is read when it is sent.
+    pub(crate) fn target(&self, device: Uuid, told: Option<Told>) {
+        self.add(device, |due| {
+            due.target = told.map_or(Target::Stored, Target::Told);
+        });
     }
 
     /// A device was asked to do something.
@@ -114,15 +139,17 @@ async fn send(app: &App, known: &Known, due: Due) -> Answer<()> {
         });
         publish(app.bus(), &down, topic(&known.uuid, "down"), false, None).await;
     }
-    if due.target
-        && let Some(stored) = db::assignments::find(&app.db, &uuid).await?
-    {
-        let (assignment, release) = (Blob::Raw(&stored.assignment), Blob::Raw(&stored.release));
-        let down = Down::Target(SignedTarget {
-            assignment,
-            release,
-        });
-        publish(app.bus(), &down, topic(&known.uuid, "target"), true, None).await;
+    match due.target {
+        Target::Nothing => {}
+        // Another fleet's director may have been faster since; the newest counter is known here first.
+        Target::Told(told) if told.counter == known.head().borrow().counter => {
+            target(app, known, &told.assignment, &told.release).await;
+        }
+        Target::Told(_) | Target::Stored => {
+            if let Some(stored) = db::assignments::find(&app.db, &uuid).await? {
+                target(app, known, &stored.assignment, &stored.release).await;
+            }
+        }
     }
     if due.tunnel
         && known.head().borrow().tunnel > 0
@@ -151,6 +178,15 @@ async fn send(app: &App, known: &Known, due: Due) -> Answer<()> {
         }
     }
     Ok(())
+}
+
+async fn target(app: &App, known: &Known, assignment: &[u8], release: &[u8]) {
+    let (assignment, release) = (Blob::Raw(assignment), Blob::Raw(release));
+    let down = Down::Target(SignedTarget {
+        assignment,
+        release,
+    });
+    publish(app.bus(), &down, topic(&known.uuid, "target"), true, None).await;
 }
 
 async fn publish(

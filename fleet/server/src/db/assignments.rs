@@ -1,9 +1,11 @@
 //! Tables `assignments` and `settings`: what one device is told, for that device alone.
 
+use lightship_core::id::Uuid;
 use lightship_director::Filled;
 use sqlx::Row;
 
-use super::{Db, Error, Tx, column, count};
+use super::devices::uuid;
+use super::{Db, Error, Tx, column, count, many};
 
 /// An assignment as it is sent, with the release that it names.
 pub(crate) struct Stored {
@@ -12,21 +14,31 @@ pub(crate) struct Stored {
     pub(crate) release: Vec<u8>,
 }
 
-/// Puts the newest assignment of a device in place of the one before.
-pub(crate) async fn put(
-    tx: &mut Tx<'_>,
-    device: &str,
-    counter: u64,
-    document: &[u8],
-    digest: &str,
-) -> Result<(), Error> {
-    let query = "INSERT INTO assignments (device, counter, document, digest) VALUES ($1, $2, $3, $4) ON CONFLICT (device) DO UPDATE SET counter = excluded.counter, document = excluded.document, digest = excluded.digest";
-    let query = sqlx::query(query)
-        .bind(device)
-        .bind(column(counter))
-        .bind(document.to_vec())
-        .bind(digest);
-    query.execute(tx.on()).await.map(|_| ())
+/// An assignment that is to be stored.
+pub(crate) struct New {
+    pub(crate) device: Uuid,
+    pub(crate) counter: u64,
+    /// Number of the release.
+    pub(crate) release: u64,
+    pub(crate) document: Vec<u8>,
+    /// Of the release document.
+    pub(crate) digest: String,
+    pub(crate) settings: Vec<Filled>,
+}
+
+/// Puts the newest assignments in place of those before, one of each device.
+pub(crate) async fn put(tx: &mut Tx<'_>, assignments: &[New]) -> Result<(), Error> {
+    const HEAD: &str = "INSERT INTO assignments (device, counter, document, digest) VALUES";
+    const TAIL: &str = "ON CONFLICT (device) DO UPDATE SET counter = excluded.counter, document = excluded.document, digest = excluded.digest";
+    for rows in assignments.chunks(many::ROWS) {
+        let mut query = sqlx::query(many::statement(HEAD, [rows.len(), 4], TAIL));
+        for new in rows {
+            query = query.bind(new.device.to_string()).bind(column(new.counter));
+            query = query.bind(new.document.clone()).bind(new.digest.as_str());
+        }
+        query.execute(tx.on()).await?;
+    }
+    put_settings(tx, assignments).await
 }
 
 /// The newest assignment of a device, with its release document.
@@ -46,42 +58,65 @@ pub(crate) async fn find(db: &Db, device: &str) -> Result<Option<Stored>, Error>
     row.map(stored).transpose()
 }
 
-/// Keeps the settings of a device, and those of the assignment before: it may still be reading them.
-pub(crate) async fn put_settings(
-    tx: &mut Tx<'_>,
-    device: &str,
-    settings: &[Filled],
-) -> Result<(), Error> {
-    const KEPT: i64 = 64;
-    for filled in settings {
-        let query = "INSERT INTO settings (device, digest, body) VALUES ($1, $2, $3) ON CONFLICT (device, digest) DO NOTHING";
-        let query = sqlx::query(query)
-            .bind(device)
-            .bind(filled.digest.to_string())
-            .bind(filled.bytes.clone());
+/// Keeps the settings of devices, and those of the assignments before: they may still be reading them.
+async fn put_settings(tx: &mut Tx<'_>, assignments: &[New]) -> Result<(), Error> {
+    const HEAD: &str = "INSERT INTO settings (device, digest, body) VALUES";
+    const TAIL: &str = "ON CONFLICT (device, digest) DO NOTHING";
+    let mut all: Vec<(Uuid, &Filled)> = Vec::new();
+    for new in assignments {
+        all.extend(new.settings.iter().map(|filled| (new.device, filled)));
+    }
+    for rows in all.chunks(many::ROWS) {
+        let mut query = sqlx::query(many::statement(HEAD, [rows.len(), 3], TAIL));
+        for (device, filled) in rows {
+            query = query.bind(device.to_string());
+            query = query
+                .bind(filled.digest.to_string())
+                .bind(filled.bytes.clone());
+        }
         query.execute(tx.on()).await?;
     }
-    let row = sqlx::query("SELECT COUNT(*) AS kept FROM settings WHERE device = $1")
-        .bind(device)
-        .fetch_one(tx.on())
-        .await?;
-    if row.try_get::<i64, _>("kept")? <= KEPT {
-        return Ok(());
+    let filled = assignments.iter().filter(|new| !new.settings.is_empty());
+    let filled: Vec<&New> = filled.collect();
+    for rows in filled.chunks(many::ROWS) {
+        let crowded = crowded(tx, rows).await?;
+        for new in rows.iter().filter(|new| crowded.contains(&new.device)) {
+            forget(tx, new).await?;
+        }
     }
-    let now: Vec<String> = settings
+    Ok(())
+}
+
+/// Those of the devices that have more settings than are kept.
+async fn crowded(tx: &mut Tx<'_>, assignments: &[&New]) -> Result<Vec<Uuid>, Error> {
+    const KEPT: i64 = 64;
+    let head = "SELECT device FROM settings WHERE device IN";
+    let tail = format!("GROUP BY device HAVING COUNT(*) > {KEPT}");
+    let mut query = sqlx::query(many::statement(head, [1, assignments.len()], &tail));
+    for new in assignments {
+        query = query.bind(new.device.to_string());
+    }
+    let rows = query.fetch_all(tx.on()).await?;
+    rows.iter().map(|row| uuid(row, "device")).collect()
+}
+
+/// Removes settings that the newest assignment does not name.
+async fn forget(tx: &mut Tx<'_>, new: &New) -> Result<(), Error> {
+    let now: Vec<String> = new
+        .settings
         .iter()
         .map(|filled| filled.digest.to_string())
         .collect();
+    let device = new.device.to_string();
     let rows = sqlx::query("SELECT digest FROM settings WHERE device = $1")
-        .bind(device)
+        .bind(device.as_str())
         .fetch_all(tx.on())
         .await?;
     for row in rows {
         let digest: String = row.try_get("digest")?;
         if !now.contains(&digest) {
-            let query = sqlx::query("DELETE FROM settings WHERE device = $1 AND digest = $2")
-                .bind(device)
-                .bind(digest);
+            let query = sqlx::query("DELETE FROM settings WHERE device = $1 AND digest = $2");
+            let query = query.bind(device.as_str()).bind(digest);
             query.execute(tx.on()).await?;
         }
     }
@@ -100,5 +135,5 @@ pub(crate) async fn settings(
         .bind(digest)
         .fetch_optional(db.read())
         .await?;
-    row.map(|row| row.try_get("body")).transpose()
+    row.map(|row| Ok(row.try_get("body")?)).transpose()
 }

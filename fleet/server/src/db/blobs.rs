@@ -27,7 +27,8 @@ pub(crate) async fn link(
         .bind(repository)
         .bind(digest)
         .bind(now_ms);
-    query.execute(tx.on()).await.map(|_| ())
+    query.execute(tx.on()).await?;
+    Ok(())
 }
 
 /// The size of a blob of a repository.
@@ -100,7 +101,7 @@ pub(crate) async fn orphans(
         .bind(limit)
         .fetch_all(tx.on())
         .await?;
-    rows.iter().map(|row| row.try_get("digest")).collect()
+    rows.iter().map(|row| Ok(row.try_get("digest")?)).collect()
 }
 
 /// Says that a blob is no longer stored.
@@ -108,6 +109,6 @@ pub(crate) async fn forget(tx: &mut Tx<'_>, digest: &str) -> Result<(), Error> {
     sqlx::query("DELETE FROM blobs WHERE digest = $1")
         .bind(digest)
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }

@@ -108,11 +108,8 @@ pub(crate) async fn begin(tx: &mut Tx<'_>, fleet: &Name, number: u64) -> Result<
     let query = sqlx::query(query)
         .bind(clock::now_ms())
         .bind(fleet.as_str());
-    query
-        .bind(column(number))
-        .execute(tx.on())
-        .await
-        .map(|_| ())
+    query.bind(column(number)).execute(tx.on()).await?;
+    Ok(())
 }
 
 /// How a build ended.

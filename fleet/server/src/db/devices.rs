@@ -8,8 +8,8 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{
-    Db, Error, Tx, column, count, json, maybe_count, maybe_json, maybe_time, parsed, time, to_json,
-    undecodable,
+    Db, Error, Tx, column, count, json, many, maybe_count, maybe_json, maybe_time, parsed, time,
+    to_json, undecodable,
 };
 use crate::roster::{Credentials, Head};
 
@@ -121,11 +121,8 @@ pub(crate) async fn find_in(
 /// How many devices a fleet has.
 pub(crate) async fn count_of(tx: &mut Tx<'_>, fleet: &Name) -> Result<i64, Error> {
     let query = sqlx::query("SELECT COUNT(*) AS devices FROM devices WHERE fleet = $1");
-    query
-        .bind(fleet.as_str())
-        .fetch_one(tx.on())
-        .await?
-        .try_get("devices")
+    let row = query.bind(fleet.as_str()).fetch_one(tx.on()).await?;
+    Ok(row.try_get("devices")?)
 }
 
 /// Enters a device that is not registered.
@@ -192,7 +189,8 @@ pub(crate) async fn propose_api_key(tx: &mut Tx<'_>, uuid: &str, hash: &str) -> 
     let query = sqlx::query("UPDATE devices SET next_api_key = $1 WHERE uuid = $2")
         .bind(hash)
         .bind(uuid);
-    query.execute(tx.on()).await.map(|_| ())
+    query.execute(tx.on()).await?;
+    Ok(())
 }
 
 /// Keeps a proposed tunnel key beside the one in use.
@@ -204,7 +202,8 @@ pub(crate) async fn propose_tunnel_key(
     let query = sqlx::query("UPDATE devices SET next_wireguard = $1 WHERE uuid = $2")
         .bind(key)
         .bind(uuid);
-    query.execute(tx.on()).await.map(|_| ())
+    query.execute(tx.on()).await?;
+    Ok(())
 }
 
 /// The proposed API key was used.
@@ -239,8 +238,8 @@ pub(crate) async fn update(tx: &mut Tx<'_>, device: &Device) -> Result<(), Error
         .bind(device.zone.as_deref())
         .bind(device.uuid.as_str())
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }
 
 /// A person asks for a rejected release to be tried again.
@@ -251,8 +250,8 @@ pub(crate) async fn raise_attempt(tx: &mut Tx<'_>, uuid: &str) -> Result<(), Err
         .bind(uuid)
         .bind(i64::from(u32::MAX))
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }
 
 /// A person decides whether update locks count.
@@ -266,8 +265,8 @@ pub(crate) async fn override_locks(
         .bind(i64::from(overridden))
         .bind(uuid)
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }
 
 /// Removes a device with everything that hangs on it.
@@ -282,21 +281,27 @@ pub(crate) async fn delete(tx: &mut Tx<'_>, fleet: &Name, uuid: &str) -> Result<
         == 1)
 }
 
-/// Keeps what a device reported.
-pub(crate) async fn set_report(
+/// Keeps what devices reported, one report of each.
+pub(crate) async fn set_reports(
     tx: &mut Tx<'_>,
-    uuid: &str,
-    report: &Report,
+    reports: &[(Uuid, &Report)],
     now_ms: i64,
 ) -> Result<(), Error> {
-    let query = sqlx::query(
-        "UPDATE devices SET report = $1, root_version = $2, last_seen_at = $3 WHERE uuid = $4",
-    );
-    let query = query
-        .bind(to_json(report))
-        .bind(i64::from(report.root))
-        .bind(now_ms);
-    query.bind(uuid).execute(tx.on()).await.map(|_| ())
+    const TAIL: &str = ") UPDATE devices SET report = told.report, root_version = CAST(told.root AS BIGINT), last_seen_at = CAST(told.at AS BIGINT) FROM told WHERE devices.uuid = told.uuid";
+    for rows in reports.chunks(many::ROWS) {
+        let head = "WITH told (uuid, report, root, at) AS (VALUES";
+        let mut query = sqlx::query(many::statement(head, [rows.len(), 4], TAIL));
+        for (uuid, report) in rows {
+            let root = i64::from(report.root);
+            query = query
+                .bind(uuid.to_string())
+                .bind(to_json(*report))
+                .bind(root);
+            query = query.bind(now_ms);
+        }
+        query.execute(tx.on()).await?;
+    }
+    Ok(())
 }
 
 /// Keeps what a device says of itself; what it does not say stays.
@@ -311,12 +316,8 @@ pub(crate) async fn update_metrics(
     };
     let query = sqlx::query("UPDATE devices SET metrics = $1, metrics_at = $2 WHERE uuid = $3");
     let query = query.bind(to_json(&known.metrics.updated(newer)));
-    query
-        .bind(now_ms)
-        .bind(uuid)
-        .execute(tx.on())
-        .await
-        .map(|_| ())
+    query.bind(now_ms).bind(uuid).execute(tx.on()).await?;
+    Ok(())
 }
 
 /// Keeps when devices were last heard of.
@@ -328,29 +329,30 @@ pub(crate) async fn set_last_seen(tx: &mut Tx<'_>, uuid: &Uuid, at_ms: i64) -> R
         .bind(at_ms)
         .bind(uuid.to_string())
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }
 
-/// Keeps what the director decided; the counter of a device never falls.
-pub(crate) async fn set_record(
+/// Keeps what the director decided, one record of each device; its counter never falls.
+pub(crate) async fn set_records(
     tx: &mut Tx<'_>,
-    uuid: &str,
-    record: &director::Record,
+    records: &[(Uuid, &director::Record)],
 ) -> Result<(), Error> {
-    let assigned = record.assigned.as_ref();
-    let query = "UPDATE devices SET record = $1, counter = $2, target = $3 WHERE uuid = $4 AND counter <= $2";
-    let query = sqlx::query(query)
-        .bind(to_json(record))
-        .bind(assigned.map_or(0, |assigned| column(assigned.counter)));
-    let query = query
-        .bind(assigned.map(|assigned| column(assigned.release)))
-        .bind(uuid);
-    if query.execute(tx.on()).await?.rows_affected() == 1 {
-        Ok(())
-    } else {
-        Err(Error::RowNotFound)
+    const TAIL: &str = ") UPDATE devices SET record = told.record, counter = CAST(told.counter AS BIGINT), target = CAST(told.target AS BIGINT) FROM told WHERE devices.uuid = told.uuid AND devices.counter <= CAST(told.counter AS BIGINT)";
+    for rows in records.chunks(many::ROWS) {
+        let head = "WITH told (uuid, record, counter, target) AS (VALUES";
+        let mut query = sqlx::query(many::statement(head, [rows.len(), 4], TAIL));
+        for (uuid, record) in rows {
+            let assigned = record.assigned.as_ref();
+            query = query.bind(uuid.to_string()).bind(to_json(*record));
+            query = query.bind(assigned.map_or(0, |assigned| column(assigned.counter)));
+            query = query.bind(assigned.map(|assigned| column(assigned.release)));
+        }
+        if query.execute(tx.on()).await?.rows_affected() != rows.len() as u64 {
+            return Err(Error::Gone);
+        }
     }
+    Ok(())
 }
 
 /// The credentials of every registered device.

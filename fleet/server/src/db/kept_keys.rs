@@ -10,7 +10,8 @@ use super::{Error, Tx};
 pub(crate) async fn put(tx: &mut Tx<'_>, name: &str, sealed: &str) -> Result<(), Error> {
     let query = "INSERT INTO kept_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed";
     let query = sqlx::query(query).bind(name).bind(sealed);
-    query.execute(tx.on()).await.map(drop)
+    query.execute(tx.on()).await?;
+    Ok(())
 }
 
 /// Forgets all keys but these.

@@ -30,8 +30,6 @@ const LEASE: Duration = Duration::from_secs(10);
 const BEAT: Duration = Duration::from_secs(1);
 /// How long the database may take for that.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// What a server is told whose term is over.
-const SUPERSEDED: &str = "another server has taken over this database";
 
 /// The one row that says who leads, and the keys that all servers share.
 const TABLES: [&str; 3] = [
@@ -84,7 +82,8 @@ impl Contender {
     /// What the servers on this database have in common; empty before the first one led.
     pub(crate) async fn mark(&mut self) -> Result<String, Error> {
         let row = sqlx::query("SELECT mark FROM lead");
-        row.fetch_one(&mut self.connection).await?.try_get("mark")
+        let row = row.fetch_one(&mut self.connection).await?;
+        Ok(row.try_get("mark")?)
     }
 
     /// The sealed keys of the servers on this database.
@@ -210,7 +209,7 @@ impl Fence {
         let row = query.bind(self.term).fetch_optional(transaction).await?;
         if row.is_none() {
             self.lost.cancel();
-            return Err(Error::Protocol(SUPERSEDED.to_owned()));
+            return Err(Error::Superseded);
         }
         Ok(())
     }
@@ -219,7 +218,7 @@ impl Fence {
 async fn connect(url: &str) -> Result<PgConnection, Error> {
     let options: PgConnectOptions = url.parse()?;
     // Shown where an operator looks who is connected.
-    PgConnection::connect_with(&options.application_name(NAME)).await
+    Ok(PgConnection::connect_with(&options.application_name(NAME)).await?)
 }
 
 async fn kept_keys(connection: &mut PgConnection) -> Result<Vec<(String, String)>, Error> {
@@ -227,9 +226,4 @@ async fn kept_keys(connection: &mut PgConnection) -> Result<Vec<(String, String)
     let rows = query.fetch_all(connection).await?;
     let key = |row: &PgRow| Ok((row.try_get("name")?, row.try_get("sealed")?));
     rows.iter().map(key).collect()
-}
-
-/// Whether something was not written because another server leads.
-pub(crate) fn is_superseded(error: &Error) -> bool {
-    matches!(error, Error::Protocol(text) if text == SUPERSEDED)
 }

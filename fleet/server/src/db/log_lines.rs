@@ -75,8 +75,8 @@ pub(crate) async fn delete_before(tx: &mut Tx<'_>, at_ms: i64) -> Result<(), Err
     sqlx::query("DELETE FROM log_lines WHERE at < $1")
         .bind(at_ms)
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }
 
 /// Removes the oldest lines of each device that has more than `keep`.

@@ -76,8 +76,8 @@ pub(crate) async fn put_tag(
         .bind(tag)
         .bind(digest)
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }
 
 /// A manifest by digest.
@@ -122,7 +122,7 @@ pub(crate) async fn body_in_fleet(
         .bind(digest)
         .fetch_optional(db.read())
         .await?;
-    row.map(|row| row.try_get("body")).transpose()
+    row.map(|row| Ok(row.try_get("body")?)).transpose()
 }
 
 /// The tags of a repository in order, after `last`.
@@ -141,7 +141,7 @@ pub(crate) async fn tags(
         .bind(limit)
         .fetch_all(db.read())
         .await?;
-    rows.iter().map(|row| row.try_get("tag")).collect()
+    rows.iter().map(|row| Ok(row.try_get("tag")?)).collect()
 }
 
 /// The descriptors of the manifests that refer to a subject, JSON.
@@ -158,7 +158,9 @@ pub(crate) async fn referrers(
         .bind(subject)
         .fetch_all(db.read())
         .await?;
-    rows.iter().map(|row| row.try_get("descriptor")).collect()
+    rows.iter()
+        .map(|row| Ok(row.try_get("descriptor")?))
+        .collect()
 }
 
 /// Removes a manifest with the tags that point at it.

@@ -43,7 +43,7 @@ pub(crate) async fn other_owners(tx: &mut Tx<'_>, fleet: &Name, user: &str) -> R
         .bind(user)
         .fetch_one(tx.on())
         .await?;
-    row.try_get("owners")
+    Ok(row.try_get("owners")?)
 }
 
 /// Gives a user a role, whatever it was before.

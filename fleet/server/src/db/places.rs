@@ -1,11 +1,11 @@
 //! Where each device is in the tunnel: its number, which stands for its address, and its keys.
 
 use lightship_core::id::Uuid;
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{Error, Row};
 
 use super::devices::uuid;
-use super::{Db, Tx, count};
+use super::{Db, Error, Tx, count};
 
 /// A device's place in the tunnel: its number, which stands for its address, and its keys.
 pub(crate) struct Placed {
@@ -35,11 +35,8 @@ fn placed_device(row: &AnyRow) -> Result<Placed, Error> {
 /// Gives a device a number of its own.
 pub(crate) async fn place(tx: &mut Tx<'_>, uuid: &str) -> Result<(), Error> {
     let query = "INSERT INTO addresses (device) VALUES ($1) ON CONFLICT (device) DO NOTHING";
-    sqlx::query(query)
-        .bind(uuid)
-        .execute(tx.on())
-        .await
-        .map(|_| ())
+    sqlx::query(query).bind(uuid).execute(tx.on()).await?;
+    Ok(())
 }
 
 /// Where all registered devices are.
@@ -105,12 +102,8 @@ pub(crate) async fn behind(db: &Db, hub_key: &str) -> Result<u64, Error> {
 /// The hub key that a device was told or has used.
 pub(crate) async fn set_hub_key(tx: &mut Tx<'_>, uuid: &str, key: &str) -> Result<(), Error> {
     let query = sqlx::query("UPDATE devices SET hub_key = $1 WHERE uuid = $2");
-    query
-        .bind(key)
-        .bind(uuid)
-        .execute(tx.on())
-        .await
-        .map(|_| ())
+    query.bind(key).bind(uuid).execute(tx.on()).await?;
+    Ok(())
 }
 
 /// The hub key that a device has used.

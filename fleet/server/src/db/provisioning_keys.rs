@@ -34,11 +34,8 @@ pub(crate) async fn list(db: &Db, fleet: &Name) -> Result<Vec<ProvisioningKey>, 
 /// How many keys a fleet has.
 pub(crate) async fn count_of(tx: &mut Tx<'_>, fleet: &Name) -> Result<i64, Error> {
     let query = sqlx::query("SELECT COUNT(*) AS keys FROM provisioning_keys WHERE fleet = $1");
-    query
-        .bind(fleet.as_str())
-        .fetch_one(tx.on())
-        .await?
-        .try_get("keys")
+    let row = query.bind(fleet.as_str()).fetch_one(tx.on()).await?;
+    Ok(row.try_get("keys")?)
 }
 
 /// Adds a key.
@@ -121,5 +118,5 @@ pub(crate) async fn spend(tx: &mut Tx<'_>, id: &str) -> Result<bool, Error> {
 pub(crate) async fn valid(db: &Db, now_ms: i64) -> Result<Vec<String>, Error> {
     let query = "SELECT id FROM provisioning_keys WHERE revoked_at IS NULL AND expires_at > $1 AND uses < max_uses";
     let rows = sqlx::query(query).bind(now_ms).fetch_all(db.read()).await?;
-    rows.iter().map(|row| row.try_get("id")).collect()
+    rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
 }

@@ -45,7 +45,7 @@ fn stored(row: &AnyRow) -> Result<Stored, Error> {
     Ok(Stored {
         number: count(row, "number")?,
         version: row.try_get("version")?,
-        state: known.ok_or(Error::RowNotFound)?,
+        state: known.ok_or(Error::Gone)?,
         reason: row.try_get("reason")?,
         plan: maybe_json(row, "plan")?,
         progress: maybe_json(row, "progress")?,
@@ -162,6 +162,19 @@ pub(crate) async fn number_of(db: &Db, fleet: &Name, digest: &str) -> Result<Opt
     row.map(|row| count(&row, "number")).transpose()
 }
 
+/// The signed document of this digest.
+pub(crate) async fn document(
+    db: &Db,
+    fleet: &Name,
+    digest: &str,
+) -> Result<Option<Vec<u8>>, Error> {
+    let query =
+        sqlx::query("SELECT document FROM release_documents WHERE fleet = $1 AND digest = $2");
+    let query = query.bind(fleet.as_str()).bind(digest);
+    let row = query.fetch_optional(db.read()).await?;
+    row.map(|row| Ok(row.try_get("document")?)).transpose()
+}
+
 /// The number that the next release of a fleet gets.
 pub(crate) async fn next_number(tx: &mut Tx<'_>, fleet: &Name) -> Result<u64, Error> {
     let query =
@@ -185,8 +198,8 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, fleet: &Name, release: &Stored) -> R
     query
         .bind(release.created_at.as_millis())
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }
 
 /// Adds a signed document.
@@ -207,8 +220,8 @@ pub(crate) async fn insert_document(
         .bind(digest)
         .bind(document.to_vec())
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }
 
 /// Keeps a blob or manifest for as long as the release is there.
@@ -223,7 +236,8 @@ pub(crate) async fn keep_blob(
         .bind(fleet.as_str())
         .bind(column(number))
         .bind(digest);
-    query.execute(tx.on()).await.map(|_| ())
+    query.execute(tx.on()).await?;
+    Ok(())
 }
 
 /// Sets the state of a release.
@@ -257,8 +271,8 @@ pub(crate) async fn set_plan(
         .bind(fleet.as_str())
         .bind(column(number))
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }
 
 /// Keeps how far the roll-out of a release is.
@@ -274,6 +288,6 @@ pub(crate) async fn set_progress(
         .bind(fleet.as_str())
         .bind(column(number))
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }

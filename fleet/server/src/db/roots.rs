@@ -30,7 +30,7 @@ pub(crate) async fn newest(db: &Db, fleet: &Name) -> Result<Option<Vec<u8>>, Err
     let query =
         sqlx::query("SELECT document FROM roots WHERE fleet = $1 ORDER BY version DESC LIMIT 1");
     let row = query.bind(fleet.as_str()).fetch_optional(db.read()).await?;
-    row.map(|row| row.try_get("document")).transpose()
+    row.map(|row| Ok(row.try_get("document")?)).transpose()
 }
 
 /// One version.
@@ -41,7 +41,7 @@ pub(crate) async fn find(db: &Db, fleet: &Name, version: u32) -> Result<Option<V
         .bind(i64::from(version))
         .fetch_optional(db.read())
         .await?;
-    row.map(|row| row.try_get("document")).transpose()
+    row.map(|row| Ok(row.try_get("document")?)).transpose()
 }
 
 /// Adds a version.
@@ -62,8 +62,8 @@ pub(crate) async fn insert(
         .bind(by.as_str())
         .bind(at.as_millis())
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }
 
 /// The number of the newest version; 0 without any.

@@ -46,10 +46,6 @@ pub(crate) async fn take(tx: &mut Tx<'_>, uuid: &str) -> Result<bool, Error> {
 /// Puts a device that is away off until later.
 pub(crate) async fn put_off(tx: &mut Tx<'_>, uuid: &str, due_at: i64) -> Result<(), Error> {
     let query = sqlx::query("UPDATE rotations SET due_at = $1 WHERE device = $2");
-    query
-        .bind(due_at)
-        .bind(uuid)
-        .execute(tx.on())
-        .await
-        .map(|_| ())
+    query.bind(due_at).bind(uuid).execute(tx.on()).await?;
+    Ok(())
 }

@@ -60,7 +60,7 @@ pub(crate) async fn list(db: &Db, user: &str) -> Result<Vec<Token>, Error> {
 pub(crate) async fn count(tx: &mut Tx<'_>, user: &str) -> Result<i64, Error> {
     let query =
         sqlx::query("SELECT COUNT(*) AS tokens FROM tokens WHERE user_name = $1").bind(user);
-    query.fetch_one(tx.on()).await?.try_get("tokens")
+    Ok(query.fetch_one(tx.on()).await?.try_get("tokens")?)
 }
 
 /// Adds a token; `session` says that a log-in made it.

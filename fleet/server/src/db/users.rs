@@ -46,7 +46,7 @@ pub(crate) async fn is_empty(tx: &mut Tx<'_>) -> Result<bool, Error> {
 /// How many administrators there are.
 pub(crate) async fn admins(tx: &mut Tx<'_>) -> Result<i64, Error> {
     let query = sqlx::query("SELECT COUNT(*) AS admins FROM users WHERE admin = 1");
-    query.fetch_one(tx.on()).await?.try_get("admins")
+    Ok(query.fetch_one(tx.on()).await?.try_get("admins")?)
 }
 
 /// Adds a user.

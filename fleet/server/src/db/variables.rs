@@ -66,12 +66,12 @@ pub(crate) async fn of_devices(db: &Db, fleet: &Name) -> Result<Vec<(String, Var
 pub(crate) async fn count(tx: &mut Tx<'_>, of: Of<'_>) -> Result<i64, Error> {
     let query =
         sqlx::query("SELECT COUNT(*) AS variables FROM variables WHERE fleet = $1 AND device = $2");
-    query
+    let row = query
         .bind(of.fleet.as_str())
         .bind(of.device)
         .fetch_one(tx.on())
-        .await?
-        .try_get("variables")
+        .await?;
+    Ok(row.try_get("variables")?)
 }
 
 /// Sets a variable, whatever it was before.
@@ -84,11 +84,8 @@ pub(crate) async fn put(tx: &mut Tx<'_>, of: Of<'_>, variable: &Variable) -> Res
     let query = query
         .bind(variable.service.as_deref().unwrap_or_default())
         .bind(variable.name.as_str());
-    query
-        .bind(variable.value.as_str())
-        .execute(tx.on())
-        .await
-        .map(|_| ())
+    query.bind(variable.value.as_str()).execute(tx.on()).await?;
+    Ok(())
 }
 
 /// Removes a variable.
@@ -116,6 +113,6 @@ pub(crate) async fn delete_of_device(tx: &mut Tx<'_>, of: Of<'_>) -> Result<(), 
         .bind(of.fleet.as_str())
         .bind(of.device)
         .execute(tx.on())
-        .await
-        .map(|_| ())
+        .await?;
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Reading requests: axum's extractors, with problem details for what they refuse.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -9,6 +11,9 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
+
+/// How long a JSON body may take to arrive.
+const BODY: Duration = Duration::from_secs(60);
 
 /// A JSON body, in requests and answers.
 pub(crate) struct Json<T>(pub(crate) T);
@@ -32,7 +37,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 "the content type must be application/json",
             ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(body)?;
+        let bytes = tokio::time::timeout(BODY, Bytes::from_request(request, state)).await;
+        let bytes = bytes.map_err(|_| Failure::too_slow())?.map_err(body)?;
         decode(&bytes).map(Self)
     }
 }

@@ -116,6 +116,15 @@ impl Failure {
         .detail(detail)
     }
 
+    /// A body that does not arrive.
+    pub(crate) fn too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too-slow",
+            "The request did not arrive in time",
+        )
+    }
+
     /// A limit on a count.
     pub(crate) fn limit(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "limit", "A limit is reached").detail(detail)
@@ -185,17 +194,24 @@ impl Failure {
 
 impl From<db::Error> for Failure {
     fn from(error: db::Error) -> Self {
+        match error {
+            db::Error::Sql(error) => error.into(),
+            db::Error::Superseded => Self::unavailable("another server works now: try again"),
+            db::Error::Gone | db::Error::Undecodable { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
         match &error {
-            db::Error::Database(cause) if cause.is_unique_violation() => {
+            sqlx::Error::Database(cause) if cause.is_unique_violation() => {
                 Self::conflict("it exists already")
             }
-            db::Error::Database(cause) if cause.is_foreign_key_violation() => Self::conflict(
+            sqlx::Error::Database(cause) if cause.is_foreign_key_violation() => Self::conflict(
                 "it refers to something that is not there, or something refers to it",
             ),
-            db::Error::PoolTimedOut => Self::unavailable("the database is busy"),
-            _ if db::lead::is_superseded(&error) => {
-                Self::unavailable("another server works now: try again")
-            }
+            sqlx::Error::PoolTimedOut => Self::unavailable("the database is busy"),
             _ => Self::internal(error),
         }
     }

@@ -1,11 +1,18 @@
 //! Whether the server is well, and what it counts.
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use axum::routing::get;
 
 use super::failure::{Answer, Failure};
 use crate::App;
+
+/// What a server that stands by has in common with one that leads.
+pub(crate) fn while_it_waits() -> Router {
+    Router::new().route("/health/live", get(live))
+}
 
 /// The process answers.
 #[utoipa::path(get, path = "/health/live", tag = "server", security(()), responses((status = 200, description = "It does", body = str)))]

@@ -1,18 +1,22 @@
-//! Accepting connections: so many at once, and TLS shaken hands beside each other.
+//! Accepting connections: so many at once, so many from one address, and TLS shaken hands beside each other.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+
+use super::peer::Peer;
 
 /// How long a peer may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -22,13 +26,70 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 /// Connections that are ready to be served.
 pub(crate) struct Incoming {
     ready: mpsc::Receiver<(Connection, SocketAddr)>,
-    local: SocketAddr,
+}
+
+/// How many connections there may be.
+#[derive(Clone)]
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    per_address: usize,
+    taken: Arc<Mutex<HashMap<Peer, usize>>>,
+}
+
+/// One of the places; given back when it is dropped.
+struct Place {
+    _one: OwnedSemaphorePermit,
+    peer: Peer,
+    taken: Arc<Mutex<HashMap<Peer, usize>>>,
+}
+
+impl Places {
+    /// So many in all, and so many from one address.
+    pub(crate) fn new(all: usize, per_address: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all)),
+            per_address,
+            taken: Arc::default(),
+        }
+    }
+
+    /// Waits for a place; peers wait in the kernel's queue meanwhile, which is bounded too.
+    async fn any(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.all).acquire_owned().await.ok()
+    }
+
+    /// Gives the place to a peer, unless it has as many as it may.
+    fn give(&self, one: OwnedSemaphorePermit, peer: Peer) -> Option<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(peer).or_insert(0);
+        if *count >= self.per_address {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            _one: one,
+            peer,
+            taken: Arc::clone(&self.taken),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.peer);
+            }
+        }
+    }
 }
 
 /// A connection that gives back its place when it is dropped.
 pub(crate) struct Connection {
     io: Io,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
 enum Io {
@@ -49,45 +110,44 @@ impl Connection {
 
 impl Incoming {
     /// Connections that somebody else accepts.
-    pub(crate) fn inside(
-        ready: mpsc::Receiver<(Connection, SocketAddr)>,
-        local: SocketAddr,
-    ) -> Self {
-        Self { ready, local }
+    pub(crate) fn inside(ready: mpsc::Receiver<(Connection, SocketAddr)>) -> Self {
+        Self { ready }
     }
 
-    /// Accepts from `listener` until `stop`.
+    /// Accepts from `listener` until `stop`, in a task of its own.
     pub(crate) fn start(
         listener: TcpListener,
         tls: Option<TlsAcceptor>,
-        places: Arc<Semaphore>,
+        places: Places,
         stop: CancellationToken,
-    ) -> io::Result<Self> {
-        let local = listener.local_addr()?;
+    ) -> (Self, JoinHandle<()>) {
         let (sender, ready) = mpsc::channel(64);
-        tokio::spawn(async move {
+        let accepts = tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = accept(listener, tls, places, sender) => {}
             }
         });
-        Ok(Self { ready, local })
+        (Self { ready }, accepts)
     }
 }
 
 async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    places: Arc<Semaphore>,
+    places: Places,
     ready: mpsc::Sender<(Connection, SocketAddr)>,
 ) {
     loop {
-        // Waiting for a place leaves peers in the kernel's queue, which is bounded too.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Some(place) = places.any().await else {
             return;
         };
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(EXHAUSTED).await;
+            continue;
+        };
+        let Some(place) = places.give(place, Peer::from(peer.ip())) else {
+            // Hung up on: one address must not have what all need.
             continue;
         };
         // Without it, answers in two segments wait for the peer's delayed acknowledgement.
@@ -115,19 +175,10 @@ async fn accept(
     }
 }
 
-impl axum::serve::Listener for Incoming {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        match self.ready.recv().await {
-            Some(connection) => connection,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.local)
+impl Incoming {
+    /// The next connection and where it comes from; nothing when no more are accepted.
+    pub(crate) async fn next(&mut self) -> Option<(Connection, SocketAddr)> {
+        self.ready.recv().await
     }
 }
 

@@ -6,13 +6,10 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use axum::extract::ConnectInfo;
-use axum::extract::connect_info::Connected;
 use axum::http::Extensions;
 use axum::http::request::Parts;
-use axum::serve::IncomingStream;
 
 use super::failure::{Answer, Failure};
-use super::listener::Incoming;
 
 /// Peers remembered at once; beyond it the fullest buckets are forgotten.
 const PEERS: usize = 100_000;
@@ -42,12 +39,6 @@ impl From<IpAddr> for Peer {
                 Self(IpAddr::V6(Ipv6Addr::from(u128::from(address) >> 64 << 64)))
             }
         }
-    }
-}
-
-impl Connected<IncomingStream<'_, Incoming>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Incoming>) -> Self {
-        Self::from(stream.remote_addr().ip())
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +23,9 @@ use crate::{App, clock, db, folder, secret};
 
 /// Bytes read at once.
 const PIECE: usize = 64 * 1024;
+
+/// How long an upload may be silent before it counts as broken off.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Where uploads are staged, and which of them are being written to.
 pub(crate) struct Uploads {
@@ -201,20 +205,18 @@ async fn append(
 ) -> Result<u64, Refusal> {
     let mut file = OpenOptions::new().append(true).open(path).await?;
     let mut pieces = body.into_data_stream();
-    while let Some(piece) = pieces.next().await {
-        // What arrived before the connection broke stays, and the upload goes on from there.
-        let broken = |_| {
-            refuse(
-                StatusCode::BAD_REQUEST,
-                "BLOB_UPLOAD_INVALID",
-                "the upload broke off",
-            )
-        };
-        let piece = match piece {
-            Ok(piece) => piece,
-            Err(error) => {
+    loop {
+        let piece = match tokio::time::timeout(IDLE, pieces.next()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(piece))) => piece,
+            // What arrived before the connection broke or fell silent stays, and the upload goes on from there.
+            Ok(Some(Err(_))) | Err(_) => {
                 file.flush().await?;
-                return Err(broken(error));
+                return Err(refuse(
+                    StatusCode::BAD_REQUEST,
+                    "BLOB_UPLOAD_INVALID",
+                    "the upload broke off",
+                ));
             }
         };
         length += piece.len() as u64;

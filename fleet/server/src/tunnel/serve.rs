@@ -10,9 +10,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{GATEWAY, GUEST, HTTP_PORT, MQTT_PORT};
+use super::{GUEST, HTTP_PORT, MQTT_PORT};
 use crate::http::listener::{Connection, Incoming};
-use crate::http::peer::Peer as From;
 use crate::{App, db, http};
 
 /// Connections that wait to be served.
@@ -123,13 +122,8 @@ impl App {
 }
 
 async fn listen(app: App, served: mpsc::Receiver<(Connection, SocketAddr)>, router: axum::Router) {
-    let incoming = Incoming::inside(served, (GATEWAY, HTTP_PORT).into());
-    let service = router.into_make_service_with_connect_info::<From>();
-    let stop = app.stop.clone().cancelled_owned();
-    // The only error is one of accepting, and there is none of that.
-    let _ = axum::serve(incoming, service)
-        .with_graceful_shutdown(stop)
-        .await;
+    let incoming = Incoming::inside(served);
+    http::serve::serve(incoming, router, app.stop.clone()).await;
 }
 
 async fn join(mut stream: Stream, broker: SocketAddr) {
