@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::publisher::upload_blob;
-use crate::site::{Person, Site, on_both_databases};
+use crate::site::{Database, Person, Site, on_both_databases};
 
 const BUILDS: &str = "/api/v1/fleets/harbour/builds";
 
@@ -136,130 +136,128 @@ on_both_databases! {
         assert_eq!(admin.status(Method::POST, &format!("{path}/cancel"), None).await, 409, "it has ended");
         clean(&site);
     }
-}
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn builds_are_bounded_in_number_and_time_and_end_with_the_server() {
-    let host = silence().await;
-    let registry = host.clone();
-    let mut site = Site::start_with(None, |config| {
-        config.builder.registries = vec![registry];
-        config.builder.waiting = 1;
-        config.builder.seconds = 2;
-    })
-    .await;
-    let admin = fleet(&site).await;
-    let archive = project(&format!("{host}/base:1"));
-    let (first, second) = (begin(&admin, &archive).await, begin(&admin, &archive).await);
-    let (status, problem) = admin
-        .refused(Method::POST, BUILDS, Some(request(&archive)))
+    async fn builds_are_bounded_in_number_and_time_and_end_with_the_server(database: Database) {
+        let host = silence().await;
+        let registry = host.clone();
+        let mut site = Site::start_with(database.0, |config| {
+            config.builder.registries = vec![registry];
+            config.builder.waiting = 1;
+            config.builder.seconds = 2;
+        })
         .await;
-    assert_eq!(status, 503, "{problem}");
-    let (_, build) = ended(&admin, &first).await;
-    assert_eq!(
-        build["error"], "the build took longer than 2 seconds",
-        "{build}"
-    );
-    Person::hears(&mut log(&admin, &second, 0).await, "pulling").await;
-    site.restart().await;
-    let admin = site.admin().await;
-    let (_, build) = ended(&admin, &second).await;
-    assert_eq!(build["state"], "failed", "{build}");
-    assert!(
-        build["error"]
-            .as_str()
-            .unwrap()
-            .contains("the server was stopped"),
-        "{build}"
-    );
-    clean(&site);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hostile_archive_is_refused_and_leaves_nothing() {
-    let site = Site::start_with(None, |config| config.builder.project_bytes = 1 << 20).await;
-    let admin = fleet(&site).await;
-    let entry = |kind: u8, name: &str, link: &str, content: &[u8]| {
-        let mut header = [0u8; 512];
-        header[..name.len()].copy_from_slice(name.as_bytes());
-        header[100..108].copy_from_slice(b"0000644\0");
-        header[124..136].copy_from_slice(format!("{:011o}\0", content.len()).as_bytes());
-        header[156] = kind;
-        header[157..157 + link.len()].copy_from_slice(link.as_bytes());
-        header[148..156].copy_from_slice(b"        ");
-        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        let mut all = header.to_vec();
-        all.extend_from_slice(content);
-        all.resize(all.len().next_multiple_of(512), 0);
-        all
-    };
-    let hostile = [
-        (entry(b'0', "../../evil", "", b"x"), "is not the name"),
-        (entry(b'0', "/tmp/evil", "", b"x"), "is not the name"),
-        (
-            entry(b'2', "compose.yaml", "/etc/shadow", b""),
-            "a link out of the project",
-        ),
-        (
-            entry(b'1', "compose.yaml", "../../secret.key", b""),
-            "is no file",
-        ),
-        (entry(b'3', "null", "", b""), "is no file"),
-        (
-            entry(b'0', "zeros", "", &vec![0; 2 << 20]),
-            "larger than is taken",
-        ),
-        (
-            entry(b'0', "compose.yaml", "", b"services:\n  a:\n    image: [\n"),
-            "compose.yaml",
-        ),
-        (
-            entry(
-                b'0',
-                "compose.yaml",
-                "",
-                b"services:\n  a:\n    build: ../..\n",
-            ),
-            "project",
-        ),
-    ];
-    for (bytes, why) in hostile {
-        let mut gzip = std::io::Cursor::new(Vec::new());
-        gzipped(&mut gzip, &bytes);
-        let (said, build) = ended(&admin, &begin(&admin, &gzip.into_inner()).await).await;
-        let error = build["error"].as_str().unwrap_or_default();
-        assert!(
-            build["state"] == "failed" && error.contains(why),
-            "{build} {said}"
+        let admin = fleet(&site).await;
+        let archive = project(&format!("{host}/base:1"));
+        let (first, second) = (begin(&admin, &archive).await, begin(&admin, &archive).await);
+        let (status, problem) = admin
+            .refused(Method::POST, BUILDS, Some(request(&archive)))
+            .await;
+        assert_eq!(status, 503, "{problem}");
+        let (_, build) = ended(&admin, &first).await;
+        assert_eq!(
+            build["error"], "the build took longer than 2 seconds",
+            "{build}"
         );
+        Person::hears(&mut log(&admin, &second, 0).await, "pulling").await;
+        site.restart().await;
+        let admin = site.admin().await;
+        let (_, build) = ended(&admin, &second).await;
+        assert_eq!(build["state"], "failed", "{build}");
         assert!(
-            !error.contains(site.config.data.to_str().unwrap()),
-            "{error} says where things lie"
+            build["error"]
+                .as_str()
+                .unwrap()
+                .contains("the server was stopped"),
+            "{build}"
         );
         clean(&site);
     }
-    assert!(
-        !site.config.data.join("evil").exists()
-            && !site.config.data.parent().unwrap().join("evil").exists()
-    );
-    let (_, build) = ended(&admin, &begin(&admin, b"no archive at all").await).await;
-    assert!(
-        build["error"].as_str().unwrap().contains("archive"),
-        "{build}"
-    );
-    let (_, build) = ended(&admin, &begin(&admin, &project("127.0.0.1:1/base")).await).await;
-    let error = build["error"].as_str().unwrap();
-    assert!(
-        error.contains("not among the registries"),
-        "nobody is led into this network: {error}"
-    );
-    let (_, build) = ended(&admin, &begin(&admin, &project("scratch\nRUN id")).await).await;
-    let error = build["error"].as_str().unwrap();
-    assert!(
-        error.contains("Dockerfile:2:1") && error.contains("needs a Docker or podman engine"),
-        "{error}"
-    );
+
+    async fn a_hostile_archive_is_refused_and_leaves_nothing(database: Database) {
+        let site = Site::start_with(database.0, |config| config.builder.project_bytes = 1 << 20).await;
+        let admin = fleet(&site).await;
+        let entry = |kind: u8, name: &str, link: &str, content: &[u8]| {
+            let mut header = [0u8; 512];
+            header[..name.len()].copy_from_slice(name.as_bytes());
+            header[100..108].copy_from_slice(b"0000644\0");
+            header[124..136].copy_from_slice(format!("{:011o}\0", content.len()).as_bytes());
+            header[156] = kind;
+            header[157..157 + link.len()].copy_from_slice(link.as_bytes());
+            header[148..156].copy_from_slice(b"        ");
+            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            let mut all = header.to_vec();
+            all.extend_from_slice(content);
+            all.resize(all.len().next_multiple_of(512), 0);
+            all
+        };
+        let hostile = [
+            (entry(b'0', "../../evil", "", b"x"), "is not the name"),
+            (entry(b'0', "/tmp/evil", "", b"x"), "is not the name"),
+            (
+                entry(b'2', "compose.yaml", "/etc/shadow", b""),
+                "a link out of the project",
+            ),
+            (
+                entry(b'1', "compose.yaml", "../../secret.key", b""),
+                "is no file",
+            ),
+            (entry(b'3', "null", "", b""), "is no file"),
+            (
+                entry(b'0', "zeros", "", &vec![0; 2 << 20]),
+                "larger than is taken",
+            ),
+            (
+                entry(b'0', "compose.yaml", "", b"services:\n  a:\n    image: [\n"),
+                "compose.yaml",
+            ),
+            (
+                entry(
+                    b'0',
+                    "compose.yaml",
+                    "",
+                    b"services:\n  a:\n    build: ../..\n",
+                ),
+                "project",
+            ),
+        ];
+        for (bytes, why) in hostile {
+            let mut gzip = std::io::Cursor::new(Vec::new());
+            gzipped(&mut gzip, &bytes);
+            let (said, build) = ended(&admin, &begin(&admin, &gzip.into_inner()).await).await;
+            let error = build["error"].as_str().unwrap_or_default();
+            assert!(
+                build["state"] == "failed" && error.contains(why),
+                "{build} {said}"
+            );
+            assert!(
+                !error.contains(site.config.data.to_str().unwrap()),
+                "{error} says where things lie"
+            );
+            clean(&site);
+        }
+        assert!(
+            !site.config.data.join("evil").exists()
+                && !site.config.data.parent().unwrap().join("evil").exists()
+        );
+        let (_, build) = ended(&admin, &begin(&admin, b"no archive at all").await).await;
+        assert!(
+            build["error"].as_str().unwrap().contains("archive"),
+            "{build}"
+        );
+        let (_, build) = ended(&admin, &begin(&admin, &project("127.0.0.1:1/base")).await).await;
+        let error = build["error"].as_str().unwrap();
+        assert!(
+            error.contains("not among the registries"),
+            "nobody is led into this network: {error}"
+        );
+        let (_, build) = ended(&admin, &begin(&admin, &project("scratch\nRUN id")).await).await;
+        let error = build["error"].as_str().unwrap();
+        assert!(
+            error.contains("Dockerfile:2:1") && error.contains("needs a Docker or podman engine"),
+            "{error}"
+        );
+    }
 }
 
 /// One stored block after the other (RFC 1951, section 3.2.4): nothing of the server's own code has a say.
@@ -290,48 +288,49 @@ fn gzipped(out: &mut impl Write, bytes: &[u8]) {
         .unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_malformed_build_is_refused_with_the_field_at_fault() {
-    let site = Site::start_with(None, |config| config.builder.archive_bytes = 64).await;
-    let admin = fleet(&site).await;
-    let archive = project("scratch");
-    upload_blob(&admin, "harbour/project", &archive).await;
-    upload_blob(&admin, "harbour/project", b"small").await;
-    let good = request(b"small");
-    let bad = |change: fn(&mut Value)| {
-        let mut bad = good.clone();
-        change(&mut bad);
-        bad
-    };
-    for (body, field) in [
-        (request(b"never uploaded"), "project"),
-        (bad(|body| body["targets"] = json!([])), "targets"),
-        (
-            bad(|body| body["targets"][0]["platform"] = json!("mars")),
-            "targets[0].platform",
-        ),
-        (
-            bad(|body| body["targets"] = json!([body["targets"][0], body["targets"][0]])),
-            "targets[1].device_type",
-        ),
-        (bad(|body| body["file"] = json!("../compose.yaml")), "file"),
-        (bad(|body| body["file"] = json!("/etc/passwd")), "file"),
-        (
-            bad(|body| body["variables"] = json!({"A": "x".repeat(5000)})),
-            "variables.A",
-        ),
-        (bad(|body| body["release"] = json!("1")), "release"),
-    ] {
-        let (status, problem) = admin.refused(Method::POST, BUILDS, Some(body)).await;
-        assert_eq!(
-            (status.as_u16(), problem["field"].as_str()),
-            (422, Some(field)),
-            "{problem}"
-        );
+on_both_databases! {
+    async fn a_malformed_build_is_refused_with_the_field_at_fault(database: Database) {
+        let site = Site::start_with(database.0, |config| config.builder.archive_bytes = 64).await;
+        let admin = fleet(&site).await;
+        let archive = project("scratch");
+        upload_blob(&admin, "harbour/project", &archive).await;
+        upload_blob(&admin, "harbour/project", b"small").await;
+        let good = request(b"small");
+        let bad = |change: fn(&mut Value)| {
+            let mut bad = good.clone();
+            change(&mut bad);
+            bad
+        };
+        for (body, field) in [
+            (request(b"never uploaded"), "project"),
+            (bad(|body| body["targets"] = json!([])), "targets"),
+            (
+                bad(|body| body["targets"][0]["platform"] = json!("mars")),
+                "targets[0].platform",
+            ),
+            (
+                bad(|body| body["targets"] = json!([body["targets"][0], body["targets"][0]])),
+                "targets[1].device_type",
+            ),
+            (bad(|body| body["file"] = json!("../compose.yaml")), "file"),
+            (bad(|body| body["file"] = json!("/etc/passwd")), "file"),
+            (
+                bad(|body| body["variables"] = json!({"A": "x".repeat(5000)})),
+                "variables.A",
+            ),
+            (bad(|body| body["release"] = json!("1")), "release"),
+        ] {
+            let (status, problem) = admin.refused(Method::POST, BUILDS, Some(body)).await;
+            assert_eq!(
+                (status.as_u16(), problem["field"].as_str()),
+                (422, Some(field)),
+                "{problem}"
+            );
+        }
+        let (status, _) = admin
+            .refused(Method::POST, BUILDS, Some(request(&archive)))
+            .await;
+        assert_eq!(status, 413, "more than 64 bytes");
+        assert_eq!(admin.ok(Method::GET, BUILDS, None).await, json!([]));
     }
-    let (status, _) = admin
-        .refused(Method::POST, BUILDS, Some(request(&archive)))
-        .await;
-    assert_eq!(status, 413, "more than 64 bytes");
-    assert_eq!(admin.ok(Method::GET, BUILDS, None).await, json!([]));
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
 
 mod access;
+mod begin;
 mod builds;
 mod bus;
 mod crash;

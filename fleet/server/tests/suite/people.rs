@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::gadget::next_year;
-use crate::site::{PASSWORD, Person, Site, on_both_databases};
+use crate::site::{Database, PASSWORD, Person, Site, on_both_databases};
 
 on_both_databases! {
     async fn what_is_acknowledged_is_there_after_a_restart(site: Site) {
@@ -160,34 +160,32 @@ assert_eq!(admin.refused(Method::GET, "/api/v1/nothing", None).await.0, 404);
         let past = json!({"label": "x", "scopes": ["viewer"], "expires_at": "2001-01-01T00:00:00Z"});
         assert_eq!(admin.refused(Method::POST, "/api/v1/tokens", Some(past)).await.1["field"], "expires_at");
     }
-}
 
-#[tokio::test]
-async fn a_body_beyond_the_limit_is_refused() {
-    let site = Site::start_with(None, |config| config.limits.body_bytes = 4096).await;
-    let huge = json!({"name": "x", "description": "x".repeat(8192)});
-    let (status, problem) = site
-        .admin()
-        .await
-        .refused(Method::POST, "/api/v1/fleets", Some(huge))
-        .await;
-    assert_eq!(
-        (status.as_u16(), problem["type"].as_str()),
-        (413, Some("urn:lightship:problem:too-large"))
-    );
-}
-
-#[tokio::test]
-async fn guessing_is_slowed_down() {
-    let site = Site::start_with(None, |config| config.limits.failures_per_minute = 3).await;
-    let nobody = site.nobody();
-    let guess = || {
-        let login = json!({"name": "admin", "password": "guess"});
-        nobody.status(Method::POST, "/api/v1/session", Some(login))
-    };
-    let mut seen = Vec::new();
-    for _ in 0..4 {
-        seen.push(guess().await);
+    async fn a_body_beyond_the_limit_is_refused(database: Database) {
+        let site = Site::start_with(database.0, |config| config.limits.body_bytes = 4096).await;
+        let huge = json!({"name": "x", "description": "x".repeat(8192)});
+        let (status, problem) = site
+            .admin()
+            .await
+            .refused(Method::POST, "/api/v1/fleets", Some(huge))
+            .await;
+        assert_eq!(
+            (status.as_u16(), problem["type"].as_str()),
+            (413, Some("urn:lightship:problem:too-large"))
+        );
     }
-    assert_eq!(seen, [401, 401, 401, 429]);
+
+    async fn guessing_is_slowed_down(database: Database) {
+        let site = Site::start_with(database.0, |config| config.limits.failures_per_minute = 3).await;
+        let nobody = site.nobody();
+        let guess = || {
+            let login = json!({"name": "admin", "password": "guess"});
+            nobody.status(Method::POST, "/api/v1/session", Some(login))
+        };
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.push(guess().await);
+        }
+        assert_eq!(seen, [401, 401, 401, 429]);
+    }
 }

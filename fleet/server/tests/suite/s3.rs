@@ -15,7 +15,7 @@ use lightship_fleet::Config;
 use crate::gadget::{Gadget, provisioning_key};
 use crate::publisher::{Publisher, upload_blob};
 use crate::registry::harbour;
-use crate::site::Site;
+use crate::site::{Database, Site, on_both_databases};
 
 /// More than one part of a multipart upload.
 const IMAGE_BYTES: usize = 6 << 20;
@@ -151,47 +151,48 @@ fn in_bucket(config: &mut Config, endpoint: String) {
     };
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn blobs_are_kept_in_a_bucket_read_in_ranges_and_collected() {
-    let bucket = Shared::default();
-    let endpoint = serve(&bucket).await;
-    let site = Site::start_with(None, |config| in_bucket(config, endpoint)).await;
-    let admin = harbour(&site).await;
-    let publisher = Publisher::of(&admin, "harbour").await;
-    publisher.upload_root(&admin).await;
-    let image: Vec<u8> = (0..IMAGE_BYTES).map(|i| (i % 251) as u8).collect();
-    publisher.push(&admin, "1.0.0", &image, false).await;
-    upload_blob(&admin, "harbour/web", b"needed by nothing").await;
-    assert_eq!(bucket.lock().unwrap().objects.len(), 2);
-    assert!(
-        !site.config.data.join("blobs").exists(),
-        "nothing is kept here"
-    );
+on_both_databases! {
+    async fn blobs_are_kept_in_a_bucket_read_in_ranges_and_collected(database: Database) {
+        let bucket = Shared::default();
+        let endpoint = serve(&bucket).await;
+        let site = Site::start_with(database.0, |config| in_bucket(config, endpoint)).await;
+        let admin = harbour(&site).await;
+        let publisher = Publisher::of(&admin, "harbour").await;
+        publisher.upload_root(&admin).await;
+        let image: Vec<u8> = (0..IMAGE_BYTES).map(|i| (i % 251) as u8).collect();
+        publisher.push(&admin, "1.0.0", &image, false).await;
+        upload_blob(&admin, "harbour/web", b"needed by nothing").await;
+        assert_eq!(bucket.lock().unwrap().objects.len(), 2);
+        assert!(
+            !site.config.data.join("blobs").exists(),
+            "nothing is kept here"
+        );
 
-    let key = provisioning_key(&admin, "harbour", 1).await;
-    let gadget = Gadget::registered(&site, 1, &key).await;
-    let path = format!("blobs/{}", Digest::of(&image));
-    let read = async |range: Option<&str>| {
-        let mut request = gadget.request(reqwest::Method::GET, &path);
-        if let Some(range) = range {
-            request = request.header("range", range);
+        let key = provisioning_key(&admin, "harbour", 1).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        let path = format!("blobs/{}", Digest::of(&image));
+        let read = async |range: Option<&str>| {
+            let mut request = gadget.request(reqwest::Method::GET, &path);
+            if let Some(range) = range {
+                request = request.header("range", range);
+            }
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.bytes().await.unwrap())
+        };
+        let (status, whole) = read(None).await;
+        assert!(status == 200 && whole == image);
+        let (status, rest) = read(Some("bytes=6000000-")).await;
+        assert!(status == 206 && rest == image[6_000_000..]);
+
+        let server = site.server.as_ref().unwrap();
+        let mut collected = 0;
+        while collected == 0 {
+            // What was touched in this very millisecond stays until the next.
+            collected = server.collect(Duration::ZERO).await.unwrap();
         }
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.bytes().await.unwrap())
-    };
-    let (status, whole) = read(None).await;
-    assert!(status == 200 && whole == image);
-    let (status, rest) = read(Some("bytes=6000000-")).await;
-    assert!(status == 206 && rest == image[6_000_000..]);
-
-    let server = site.server.as_ref().unwrap();
-    let mut collected = 0;
-    while collected == 0 {
-        // What was touched in this very millisecond stays until the next.
-        collected = server.collect(Duration::ZERO).await.unwrap();
+        assert_eq!(collected, 1);
+        let left: Vec<String> = bucket.lock().unwrap().objects.keys().cloned().collect();
+        let hex = Digest::of(&image).to_string();
+        assert_eq!(left, [format!("sha256/{}/{hex}", &hex[..2])]);
     }
-    assert_eq!(collected, 1);
-    let left: Vec<String> = bucket.lock().unwrap().objects.keys().cloned().collect();
-    let hex = Digest::of(&image).to_string();
-    assert_eq!(left, [format!("sha256/{}/{hex}", &hex[..2])]);
 }

@@ -25,23 +25,43 @@ pub(crate) struct Person {
     pub(crate) token: Option<String>,
 }
 
+/// The URL of a database for a server that is configured by the test itself; SQLite without one.
+pub(crate) struct Database(pub(crate) Option<String>);
+
+/// What a test is given: a server on a database, or the database.
+pub(crate) trait Given {
+    async fn on(database: Option<String>) -> Self;
+}
+
+impl Given for Site {
+    async fn on(database: Option<String>) -> Self {
+        Self::start(database).await
+    }
+}
+
+impl Given for Database {
+    async fn on(database: Option<String>) -> Self {
+        Self(database)
+    }
+}
+
 /// Runs each test on SQLite and on PostgreSQL.
 macro_rules! on_both_databases {
-    ($($(#[$meta:meta])* async fn $name:ident($site:ident: Site) $body:block)*) => {
+    ($($(#[$meta:meta])* async fn $name:ident($given:ident: $kind:ty) $body:block)*) => {
         $(mod $name {
             use super::*;
 
-            async fn test(#[allow(unused_mut)] mut $site: Site) $body
+            async fn test(#[allow(unused_mut)] mut $given: $kind) $body
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_sqlite() {
-                test(Site::start(None).await).await;
+                test(<$kind as crate::site::Given>::on(None).await).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_postgres() {
                 match crate::postgres::database() {
-                    Ok(url) => test(Site::start(Some(url)).await).await,
+                    Ok(url) => test(<$kind as crate::site::Given>::on(Some(url)).await).await,
                     Err(why) => eprintln!("SKIPPED: {why}"),
                 }
             }
