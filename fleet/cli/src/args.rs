@@ -78,6 +78,16 @@ pub(crate) enum Command {
     Login(command::login::Login),
     /// Forget the login, here and on the server.
     Logout,
+    /// Say who is logged in.
+    Whoami,
+    /// People who may log in to the server.
+    #[command(subcommand)]
+    User(command::user::User),
+    /// API tokens, for CI and other programs.
+    #[command(subcommand)]
+    Token(command::token::Token),
+    /// Who changed what, and when.
+    Changes(command::changes::Changes),
     /// Fleets, their members and provisioning keys.
     #[command(subcommand)]
     Fleet(command::fleet::Fleet),

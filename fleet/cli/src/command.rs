@@ -1,6 +1,7 @@
 //! The commands, one file a noun.
 
 pub(crate) mod build;
+pub(crate) mod changes;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod device;
@@ -11,3 +12,5 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod release;
 pub(crate) mod serve;
+pub(crate) mod token;
+pub(crate) mod user;

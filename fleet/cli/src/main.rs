@@ -31,7 +31,10 @@ fn main() -> ExitCode {
         return lightshipd::engine::runtime::shim_main(rest);
     }
     demo::end_with_the_demo();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return not_understood(&error),
+    };
     if let Command::DemoBoard(board) = &arguments.command {
         return demo::run_board(board);
     }
@@ -42,6 +45,24 @@ fn main() -> ExitCode {
             output.failure(&failure);
             failure.code.into()
         }
+    }
+}
+
+/// What clap has to say: help on standard output, or what is wrong with the command line.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let is_json = std::env::args().any(|word| word == "--json");
+    if is_json && error.use_stderr() {
+        let text = error.render().to_string();
+        let message = text.trim().trim_start_matches("error: ");
+        Output::new(true).failure(&Failure::new(Code::Usage, message));
+        return Code::Usage.into();
+    }
+    // A reader that went away, such as `head`, is no error.
+    let _gone = error.print().is_err();
+    if error.use_stderr() {
+        Code::Usage.into()
+    } else {
+        ExitCode::SUCCESS
     }
 }
 
@@ -64,6 +85,10 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
     match arguments.command {
         Command::Login(login) => command::login::run(login, &place, output).await,
         Command::Logout => command::login::log_out(&place, output).await,
+        Command::Whoami => command::login::show(&place, output).await,
+        Command::User(user) => command::user::run(user, &place, output).await,
+        Command::Token(token) => command::token::run(token, &place, output).await,
+        Command::Changes(changes) => command::changes::run(changes, &place, output).await,
         Command::Fleet(fleet) => command::fleet::run(fleet, &place, output).await,
         Command::Device(device) => command::device::run(device, &place, output).await,
         Command::Release(release) => command::release::run(release, &place, output).await,
@@ -75,7 +100,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Config(config) => command::config::run(config, &place, output).await,
         Command::Hub(hub) => command::hub::run(hub, &place, output).await,
         Command::Completions { shell } => {
-            command::completions::run(shell);
+            command::completions::run(shell, output);
             Ok(())
         }
         Command::Serve(serve) => command::serve::run(serve, output).await,

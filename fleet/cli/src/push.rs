@@ -128,9 +128,12 @@ pub(crate) struct Built {
 }
 
 /// What is signed for one device type.
+#[derive(serde::Serialize)]
 struct Unsigned {
-    head: ReleaseHead,
+    digest: Digest,
+    release: ReleaseHead,
     components: Vec<Component>,
+    #[serde(skip)]
     payload: Vec<u8>,
 }
 
@@ -156,6 +159,9 @@ pub(crate) async fn run(push: Push, place: &Place, output: &Output) -> Result<()
     let unsigned = documents(&push, &fleet, &built)?;
     show(&unsigned, output);
     if push.dry_run {
+        if output.is_json() {
+            output.show(&unsigned, |_| String::new());
+        }
         return Ok(());
     }
     confirm(&push, output)?;
@@ -213,7 +219,8 @@ fn documents(push: &Push, fleet: &Fleet, built: &[Built]) -> Result<Vec<Unsigned
         };
         let payload = release_payload(&head, &one.components).map_err(offence)?;
         all.push(Unsigned {
-            head,
+            digest: Digest::of(&payload),
+            release: head,
             components: one.components.clone(),
             payload,
         });
@@ -229,10 +236,10 @@ fn documents(push: &Push, fleet: &Fleet, built: &[Built]) -> Result<Vec<Unsigned
 
 fn show(unsigned: &[Unsigned], output: &Output) {
     for one in unsigned {
-        let digest = Digest::of(&one.payload);
         output.remark(&format!(
-            "to be signed: {digest}\n{}",
-            describe_release(&one.head, &one.components)
+            "to be signed: {}\n{}",
+            one.digest,
+            describe_release(&one.release, &one.components)
         ));
     }
 }

@@ -43,6 +43,9 @@ pub(crate) enum Device {
         /// What people call it.
         #[arg(long, default_value = "")]
         name: String,
+        /// A tag that it has from the start: `key=value`.
+        #[arg(long = "tag", value_name = "TAG")]
+        tags: Vec<String>,
     },
     /// Reach ports of it from this machine: `80`, or `80:8080` to choose the port here.
     Tunnel {
@@ -158,12 +161,13 @@ pub(crate) async fn run(device: Device, place: &Place, output: &Output) -> Resul
             uuid,
             device_type,
             name,
+            tags,
         } => {
             let new = NewDevice {
                 uuid,
                 name,
                 device_type,
-                tags: BTreeMap::new(),
+                tags: retag(BTreeMap::new(), &tags)?,
             };
             let path = format!("/api/v1/fleets/{}/devices", at.fleet);
             let added: Shown = client.call(Method::POST, &path, &new).await?;

@@ -12,6 +12,9 @@ use crate::failure::{Code, Failure};
 use crate::output::Output;
 use crate::place::{Login as Stored, Place};
 
+/// Where the password of whoever logs in may be.
+pub(super) const PASSWORD: &str = "LIGHTSHIP_PASSWORD";
+
 /// Log in to a server.
 #[derive(Debug, Args)]
 pub(crate) struct Login {
@@ -31,7 +34,8 @@ pub(crate) struct Login {
 pub(crate) async fn run(login: Login, place: &Place, output: &Output) -> Result<(), Failure> {
     let ca = authority(&login, place, output).await?;
     let client = Client::new(&login.url, None, ca.as_deref())?;
-    let password = password(&login)?;
+    let prompt = format!("Password of {}: ", login.user);
+    let password = secret(PASSWORD, login.password_stdin, &prompt)?;
     let body = lightship_api::Login {
         name: login.user,
         password,
@@ -135,23 +139,34 @@ fn ask(url: &str, found: &Digest, output: &Output) -> Result<(), Failure> {
     }
 }
 
-fn password(login: &Login) -> Result<String, Failure> {
+/// A password: from standard input when that is asked for, else from a variable of the environment or the terminal.
+pub(super) fn secret(variable: &str, stdin: bool, prompt: &str) -> Result<String, Failure> {
     let unreadable = |error: std::io::Error| {
         Failure::new(Code::Failed, format!("cannot read the password: {error}"))
-            .help("pass --password-stdin, or set LIGHTSHIP_PASSWORD")
+            .help(format!("pass --password-stdin, or set {variable}"))
     };
-    if let Some(password) = std::env::var_os("LIGHTSHIP_PASSWORD").filter(|_| !login.password_stdin)
-    {
+    if let Some(password) = std::env::var_os(variable).filter(|_| !stdin) {
         return Ok(password.to_string_lossy().into_owned());
     }
-    if login.password_stdin {
+    if stdin {
         let mut password = String::new();
         std::io::stdin()
             .read_line(&mut password)
             .map_err(unreadable)?;
         return Ok(password.trim_end_matches(['\r', '\n']).to_owned());
     }
-    rpassword::prompt_password(format!("Password of {}: ", login.user)).map_err(unreadable)
+    rpassword::prompt_password(prompt).map_err(unreadable)
+}
+
+/// Says who is logged in.
+pub(crate) async fn show(place: &Place, output: &Output) -> Result<(), Failure> {
+    let me = who(&place.client()?).await?;
+    output.show(&me, |me| {
+        let scopes = me.scopes.iter().cloned().map(String::from);
+        let scopes = scopes.collect::<Vec<_>>().join(" ");
+        format!("{}, who may at most: {scopes}", me.name)
+    });
+    Ok(())
 }
 
 /// Who is logged in.

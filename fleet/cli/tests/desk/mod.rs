@@ -32,10 +32,15 @@ impl Desk {
 
     /// A desk with a server, and nobody logged in.
     pub fn with_server() -> Self {
+        Self::with_server_that("")
+    }
+
+    /// The same, with more in the server's configuration.
+    pub fn with_server_that(has: &str) -> Self {
         let mut desk = Self::bare();
         let data = desk.path("data");
         let config = format!(
-            "data = {data:?}\n[https]\nlisten = \"127.0.0.1:0\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[tunnel]\nlisten = \"127.0.0.1:0\"\n[admin]\npassword = {PASSWORD:?}\n"
+            "data = {data:?}\n[https]\nlisten = \"127.0.0.1:0\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[tunnel]\nlisten = \"127.0.0.1:0\"\n[admin]\npassword = {PASSWORD:?}\n{has}"
         );
         desk.write("server.toml", &config);
         let mut command = desk.command(&["serve", "--json", "--config"]);
@@ -73,7 +78,7 @@ impl Desk {
         std::fs::write(path, text).unwrap();
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lightship"));
         let kept = ["PATH", "HOME", "RUST_BACKTRACE"];
         let kept: Vec<_> = kept
@@ -84,6 +89,7 @@ impl Desk {
         command.env("LIGHTSHIP_CONFIG_DIR", self.path("config"));
         command
             .env("LIGHTSHIP_PASSWORD", PASSWORD)
+            .env("LIGHTSHIP_NEW_PASSWORD", "another password for tests")
             .env("LIGHTSHIP_PASSPHRASE", "a passphrase");
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command
