@@ -26,6 +26,8 @@ mod security;
 mod service;
 mod unsupported;
 mod variables;
+#[cfg(test)]
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use decode::DecodeError;
 pub use mount::{Content, InlineFile, Mount};
-pub use network::{Network, NetworkMode, Port, Protocol};
+pub use network::{Network, NetworkMode, Port, Protocol, mac_address};
 
 /// The version that this code writes, and the only one that it reads.
 pub const SPEC_VERSION: u16 = 1;
@@ -287,6 +287,9 @@ pub struct Limits {
     /// -1000 to 1000; higher is killed earlier when memory runs out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i32>,
+    /// Processes over the memory limit wait instead of being killed; only where the host has cgroup v1.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub oom_kill_disable: bool,
 }
 
 /// A POSIX limit.

@@ -83,6 +83,7 @@ fn endpoints(plan: &Plan, network: &str) -> Option<NetworkingConfig> {
     let aliases = bridges.get(network)?.clone();
     let endpoint = EndpointSettings {
         aliases: Some(aliases),
+        mac_address: plan.spec.network.mac_address.clone(),
         ..EndpointSettings::default()
     };
     Some(NetworkingConfig {
@@ -155,6 +156,7 @@ fn limit(limits: &Limits, config: &mut HostConfig) {
     config.cpu_shares = limits.cpu_shares.map(signed);
     config.cpuset_cpus.clone_from(&limits.cpuset);
     config.pids_limit = limits.pids.map(i64::from);
+    config.oom_kill_disable = limits.oom_kill_disable.then_some(true);
     config.oom_score_adj = limits.oom_score_adj.map(i64::from);
 }
 

@@ -30,6 +30,12 @@ const MIGHTY: [Feature; 4] = [
 ];
 
 impl Inner {
+    /// Since version 1.44 of the API an endpoint has one; before, it is dropped in silence.
+    fn knows_mac_addresses(&self) -> bool {
+        let version = self.docker.client_version();
+        (version.major_version, version.minor_version) >= (1, 44)
+    }
+
     /// Refuses what this device does not do or allow, before anything is made.
     pub(super) async fn check(&self, plan: &Plan) -> Result<(), Error> {
         check_rights(&plan.spec, self.config.privileged)?;
@@ -48,6 +54,10 @@ impl Inner {
                     format!("{feature:?} needs `allow_privileged` in the device's configuration");
                 return Err(Error::refused("features", why));
             }
+        }
+        if plan.spec.network.mac_address.is_some() && !self.knows_mac_addresses() {
+            let why = "needs Docker 25 or later, or the built-in engine";
+            return Err(Error::refused("network.mac_address", why));
         }
         let from_outside = plan.spec.health.as_ref().is_some_and(|health| {
             matches!(

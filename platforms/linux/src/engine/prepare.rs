@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lightship_spec::container::{
-    ContainerSpec, Feature, Health, HealthTest, Mount, NetworkMode, Settings,
+    ContainerSpec, Feature, Health, HealthTest, Mount, NetworkMode, Settings, mac_address,
 };
 use lightship_spec::settings::{self, ResolvedFile};
 
@@ -146,10 +146,23 @@ fn check(spec: &ContainerSpec, allowances: &Allowances) -> Result<(), Error> {
         absolute("devices.host", device.host.clone())?;
         absolute("devices.container", device.container.clone())?;
     }
+    check_mac_address(spec)?;
     check_rights(spec, allowances.privileged)?;
     spec.mounts
         .iter()
         .try_for_each(|mount| check_mount(mount, allowances))
+}
+
+fn check_mac_address(spec: &ContainerSpec) -> Result<(), Error> {
+    match &spec.network.mac_address {
+        Some(text) if mac_address(text).is_none() => Err(Error::refused(
+            "network.mac_address",
+            format!(
+                "`{text}` is not an address such as 02:42:ac:11:00:02, whose first byte is even"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn check_sysctl(name: &str, spec: &ContainerSpec) -> Result<(), Error> {
@@ -262,7 +275,7 @@ fn file(resolved: ResolvedFile) -> File {
 const SIGTERM: i32 = 15;
 
 /// A signal by name or number.
-fn signal_number(text: &str) -> Result<i32, Error> {
+pub(super) fn signal_number(text: &str) -> Result<i32, Error> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
         "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
@@ -391,6 +404,10 @@ mod tests {
                 "devices",
             ),
             (r#","stop_signal":"SIGFOO""#, "stop_signal"),
+            (
+                r#","network":{"mac_address":"01:00:00:00:00:01"}"#,
+                "network.mac_address",
+            ),
             (r#","features":["dbus"]"#, "features"),
             (r#","device_rules":["c 1:3"]"#, "device_rules"),
             (r#","working_dir":"here""#, "working_dir"),

@@ -59,6 +59,15 @@ fn services_of_an_application_find_each_other_by_name_also_when_one_comes_later(
 }
 
 #[test]
+fn a_container_has_the_hardware_address_that_its_spec_names() {
+    on_device(async |device| {
+        let network = r#","network":{"mac_address":"02:42:ac:11:00:07"}"#;
+        let said = device.say("cat /sys/class/net/eth0/address; ping -c 1 -W 5 10.118.0.1 | grep -c '1 packets received'", network).await;
+        assert_eq!(said, "02:42:ac:11:00:07\n1\n");
+    });
+}
+
+#[test]
 fn a_published_port_leads_to_the_container_until_it_stops() {
     on_device(async |device| {
         let ports = r#","network":{"ports":[{"host":8080,"container":80},{"host":8081,"container":80,"host_ip":"127.0.0.1"}]}"#;

@@ -203,6 +203,8 @@ impl<'a> Fields<'a> {
 
     /// Refuses every field that was not asked for; `unsupported` says why for those that Compose has.
     pub(crate) fn finish(self, unsupported: &[(&str, &str)], problems: &mut Collector<'_>) {
+        #[cfg(test)]
+        super::walk::note(&self.path, &self.known);
         for (key, _) in self.entries {
             let name = key.name.as_str();
             let foreign_extension = name.starts_with("x-") && name != EXTENSION;

@@ -76,6 +76,9 @@ fn read_test(field: &Field<'_>, problems: &mut Collector<'_>) -> Option<HealthTe
             .map(|line| HealthTest::Shell(line.to_owned()));
     }
     let items = field.items(problems);
+    if !field.is_sequence() {
+        return None;
+    }
     let words: Option<Vec<String>> = items
         .iter()
         .map(|item| item.text(problems).map(str::to_owned))

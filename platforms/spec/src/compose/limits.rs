@@ -2,7 +2,7 @@
 //! of them a second time.
 
 use super::field::{Field, Fields};
-use super::quantity::{BYTES, CPUS, DURATION, bytes, cpu_millis, duration_ms};
+use super::quantity::{BYTES, CPUS, bytes, cpu_millis, duration_ms};
 use super::{environment, process, unsupported};
 use crate::container::{ContainerSpec, Feature, Limits, Restart, Ulimit};
 use crate::problem::Collector;
@@ -51,6 +51,17 @@ pub(crate) fn read(
             within(t, -1000, 1000)
         })
     });
+    if let Some(field) = fields.take("oom_kill_disable") {
+        spec.limits.oom_kill_disable = field.boolean(problems) == Some(true);
+        if spec.limits.oom_kill_disable && spec.limits.memory_bytes.is_none() {
+            // It would be the whole device that waits for memory.
+            field.wrong(
+                problems,
+                "has no memory limit to keep to",
+                "add mem_limit, or remove it",
+            );
+        }
+    }
     if let Some(field) = fields.take("ulimits") {
         for (key, limit) in field.entries(problems) {
             let limit = ulimit(&key.name, &limit, problems);
@@ -319,7 +330,6 @@ fn restart_policy(field: &Field<'_>, spec: &mut ContainerSpec, problems: &mut Co
     let attempts = attempts.and_then(|f| f.parsed(problems, "a number", |t| t.parse::<u32>().ok()));
     for ignored in ["delay", "window"] {
         if let Some(field) = fields.take(ignored) {
-            field.parsed(problems, DURATION, duration_ms);
             field.wrong(
                 problems,
                 "not supported",

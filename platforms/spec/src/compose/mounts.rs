@@ -230,7 +230,10 @@ fn propagation(field: &Field<'_>, problems: &mut Collector<'_>) -> bool {
             "make the path when the device is set up",
         );
     }
-    fields.take("selinux");
+    if let Some(field) = fields.take("selinux") {
+        // No device here labels its files.
+        field.parsed(problems, "z or Z", |t| matches!(t, "z" | "Z").then_some(()));
+    }
     fields.finish(&[("recursive", "remove it")], problems);
     follow.unwrap_or(false)
 }

@@ -9,7 +9,7 @@ use super::field::{Field, Fields};
 use super::order::Dependency;
 use super::project::Shared;
 use super::{environment, ports, process};
-use crate::container::{ContainerSpec, NetworkMode};
+use crate::container::{ContainerSpec, NetworkMode, mac_address};
 use crate::problem::Collector;
 
 pub(crate) fn read(
@@ -51,6 +51,19 @@ pub(crate) fn read(
                 problems,
                 "has no effect with this network_mode",
                 "remove ports or network_mode",
+            );
+        }
+    }
+    if let Some(field) = fields.take("mac_address") {
+        let expected = "an address such as 02:42:ac:11:00:02, whose first byte is even";
+        let is_one = |text: &&str| mac_address(text).is_some();
+        let address = field.parsed(problems, expected, |text| Some(text).filter(is_one));
+        spec.network.mac_address = address.map(str::to_owned);
+        if !matches!(spec.network.mode, NetworkMode::Bridge(_)) {
+            field.wrong(
+                problems,
+                "has no effect with this network_mode",
+                "remove mac_address or network_mode",
             );
         }
     }

@@ -119,8 +119,9 @@ fn long(item: &Field<'_>, problems: &mut Collector<'_>) -> Option<Vec<Port>> {
     let published = fields.take("published");
     let host_ip = fields.take("host_ip");
     let protocol = fields.take("protocol");
-    fields.take("name");
-    fields.take("app_protocol");
+    for note in ["name", "app_protocol"] {
+        fields.take(note).and_then(|field| field.text(problems));
+    }
     if let Some(mode) = fields.take("mode") {
         mode.parsed(problems, "host or ingress", |t| {
             matches!(t, "host" | "ingress").then_some(())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::field::{EXTENSION, Field};
-use super::{Input, MAX_SERVICES, Project, order, service, unsupported};
+use super::{Input, MAX_SERVICES, Project, environment, order, service, unsupported};
 use crate::problem::Collector;
 use crate::yaml::Node;
 
@@ -33,7 +33,10 @@ pub(crate) fn read(tree: &Node, input: &Input<'_>, problems: &mut Collector<'_>)
     let Some(mut fields) = root.fields(problems) else {
         return project;
     };
-    fields.take("version");
+    if let Some(version) = fields.take("version") {
+        // It means nothing any more.
+        version.text(problems);
+    }
     if let Some(name) = fields.take("name") {
         let expected = "lower-case letters, digits, - and _, starting with a letter or digit";
         let name = name.parsed(problems, expected, |text| {
@@ -66,6 +69,9 @@ fn read_services(
     problems: &mut Collector<'_>,
 ) {
     let entries = all.entries(problems);
+    if !all.is_mapping() {
+        return;
+    }
     if entries.is_empty() {
         all.wrong(problems, "no service", "name at least one");
     }
@@ -119,7 +125,7 @@ fn networks(field: Option<Field<'_>>, problems: &mut Collector<'_>) -> BTreeSet<
                 matches!(text, "bridge" | "default").then_some(())
             });
         }
-        fields.take("labels");
+        labels(fields.take("labels"), problems);
         let unsupported = [
             ("attachable", "it belongs to Swarm; remove it"),
             ("driver_opts", "remove it"),
@@ -150,7 +156,7 @@ fn volumes(field: Option<Field<'_>>, problems: &mut Collector<'_>) -> BTreeMap<S
                 matches!(text, "local" | "default").then_some(())
             });
         }
-        fields.take("labels");
+        labels(fields.take("labels"), problems);
         let named = fields.take("name").and_then(|name| name.text(problems));
         let name = named.unwrap_or(&key.name);
         if !is_volume_name(name) {
@@ -170,6 +176,13 @@ fn volumes(field: Option<Field<'_>>, problems: &mut Collector<'_>) -> BTreeMap<S
         fields.finish(&unsupported, problems);
     }
     names
+}
+
+/// Labels of what is made on the device have nobody who reads them.
+fn labels(field: Option<Field<'_>>, problems: &mut Collector<'_>) {
+    if let Some(field) = field {
+        environment::pairs(&field, problems);
+    }
 }
 
 pub(crate) fn is_volume_name(text: &str) -> bool {
@@ -221,11 +234,10 @@ fn read_source(
         );
     }
     if let Some(variable) = fields.take("environment") {
-        found.extend(
-            variable
-                .text(problems)
-                .map(|name| Source::Setting(name.to_owned())),
-        );
+        let is_one = |name: &&str| environment::is_variable(name) && !name.contains('*');
+        let expected = "the name of a variable";
+        let name = variable.parsed(problems, expected, |name| Some(name).filter(is_one));
+        found.extend(name.map(|name| Source::Setting(name.to_owned())));
     }
     let external = fields
         .take("external")
@@ -234,7 +246,7 @@ fn read_source(
     if external == Some(true) {
         found.push(Source::Setting(outer.unwrap_or(name).to_owned()));
     }
-    fields.take("labels");
+    labels(fields.take("labels"), problems);
     fields.finish(
         &[("driver", "remove it"), ("template_driver", "remove it")],
         problems,

@@ -42,10 +42,8 @@ pub(crate) const SERVICE: &[(&str, &str)] = &[
         "links",
         "remove it; services reach each other by name, and networks have aliases",
     ),
-    ("mac_address", "remove it; the engine assigns addresses"),
     ("mem_swappiness", "remove it; memswap_limit bounds swap"),
     ("models", "run the model in a service of its own"),
-    ("oom_kill_disable", "use oom_score_adj"),
     (
         "platform",
         "remove it; the fleet's device types say for which platforms images are built",

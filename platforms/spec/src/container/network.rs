@@ -27,6 +27,24 @@ pub struct Network {
     /// Lines of `/etc/hosts`: name to address. `host-gateway` stands for the host.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra_hosts: BTreeMap<String, String>,
+    /// Hardware address on the first of its bridges, as `02:42:ac:11:00:02`; absent means any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
+}
+
+/// Reads a hardware address that an interface may have: six bytes, and not that of a group.
+pub fn mac_address(text: &str) -> Option<[u8; 6]> {
+    let mut bytes = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut bytes {
+        let part = parts.next().filter(|part| part.len() == 2)?;
+        *byte = part
+            .bytes()
+            .all(|c| c.is_ascii_hexdigit())
+            .then(|| u8::from_str_radix(part, 16).ok())??;
+    }
+    let is_whole = parts.next().is_none();
+    (is_whole && bytes[0] & 1 == 0 && bytes != [0; 6]).then_some(bytes)
 }
 
 /// Which network a container sees.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use lightship_spec::container::{ContainerSpec, NetworkMode, Protocol};
+use lightship_spec::container::{ContainerSpec, NetworkMode, Protocol, mac_address};
 use rustix::fs::FlockOperation;
 use tokio::sync::OwnedMutexGuard;
 
@@ -42,7 +42,10 @@ impl Builtin {
             &spec.network,
             self.options.addresses,
         );
-        let attachments = attachments.map_err(refusal)?;
+        let mut attachments = attachments.map_err(refusal)?;
+        if let (Some(text), Some(first)) = (&spec.network.mac_address, attachments.first_mut()) {
+            first.hardware_address = mac_address(text);
+        }
         self.put(turn, ledger).await?;
         Ok(Plan::Own(attachments))
     }

@@ -78,6 +78,11 @@ impl Cgroup {
                 warnings.push(format!("{file} could not be set to {value}: {error}"));
             }
         }
+        if spec.limits.oom_kill_disable && self.unified {
+            warnings.push(
+                "what is over its memory limit is killed: cgroup v2 knows nothing else".to_owned(),
+            );
+        }
         self.prepare_cpuset()?;
         if !spec.security.privileged {
             let rules: Vec<&str> = devices::DEFAULT
@@ -315,6 +320,9 @@ fn settings(limits: &Limits, unified: bool) -> Vec<Setting> {
         "pids.max",
         limits.pids.and_then(|count| same(count.to_string())),
     );
+    if limits.oom_kill_disable && !unified {
+        settings.push(("memory", "memory.oom_control", "1".to_owned()));
+    }
     settings
 }
 
@@ -355,6 +363,7 @@ mod tests {
             cpu_millis: Some(1500),
             cpu_shares: Some(1024),
             pids: Some(50),
+            oom_kill_disable: true,
             ..Limits::default()
         };
         let text = |unified| {
@@ -371,6 +380,7 @@ mod tests {
                 "cpu.cfs_quota_us=150000",
                 "cpu.shares=1024",
                 "pids.max=50",
+                "memory.oom_control=1",
             ]
         );
         assert_eq!(

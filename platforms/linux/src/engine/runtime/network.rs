@@ -48,6 +48,9 @@ pub(crate) struct Attachment {
     pub(crate) gateway: Ipv4Addr,
     /// Length of the network's prefix.
     pub(crate) prefix: u8,
+    /// Of the container's end; absent means whatever the kernel chooses.
+    #[serde(default)]
+    pub(crate) hardware_address: Option<[u8; 6]>,
 }
 
 /// Brings up the loopback interface of the network that the caller is in, as a new network has it down.
@@ -91,6 +94,9 @@ fn make(attachments: &[Attachment]) -> io::Result<()> {
             &attachment.bridge,
         )?;
         own.address(&attachment.interface, attachment.address, attachment.prefix)?;
+        if let Some(address) = attachment.hardware_address {
+            own.hardware_address(&attachment.interface, address)?;
+        }
         own.up(&attachment.interface)?;
         if number == 0 {
             own.default_route(attachment.gateway)?;

@@ -214,6 +214,7 @@ impl Ledger {
                 address: at(base, network, seat.host),
                 gateway: at(base, network, 1),
                 prefix: PREFIX,
+                hardware_address: None,
             }
         };
         seats.map(attachment).collect()

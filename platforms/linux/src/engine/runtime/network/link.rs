@@ -10,6 +10,7 @@ const DELETE_LINK: u16 = 17;
 const NEW_ADDRESS: u16 = 20;
 const NEW_ROUTE: u16 = 24;
 
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
@@ -87,6 +88,15 @@ impl Links {
         messages.attribute(IFA_ADDRESS, &address.octets());
         let hosts = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
         messages.attribute(IFA_BROADCAST, &(u32::from(address) | hosts).to_be_bytes());
+        self.0.call(messages)
+    }
+
+    /// Gives an interface that is off another hardware address.
+    pub(crate) fn hardware_address(&mut self, name: &str, address: [u8; 6]) -> io::Result<()> {
+        let index = self.index(name)?;
+        let mut messages = Messages::default();
+        messages.start(NEW_LINK, ACKNOWLEDGE, &interface(index, 0));
+        messages.attribute(IFLA_ADDRESS, &address);
         self.0.call(messages)
     }
 
