@@ -9,7 +9,7 @@ use lightship_core::{Action, Agent, Credentials, Event, Failure, MessageId, Step
 use lightship_link::{Credentials as LinkCredentials, Event as LinkEvent, Known, Link, Secret};
 
 use crate::contract::{Clock, Happening, Platform, Task};
-use crate::limits::{PREPARE, STORE};
+use crate::limits::{FAREWELL, PREPARE, STORE};
 use crate::under_way::{UnderWay, Verb};
 
 /// How [`TakeInventory`](lightship_core::Action::TakeInventory) is named to a platform; the core does not number it, and its own numbers begin at 1.
@@ -78,6 +78,22 @@ impl<'a, const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Driver<'a, COM
                 return End::Asked;
             }
         }
+    }
+
+    /// Ends the connection, so that the fleet knows at once that nobody is there; what is being sent may arrive first.
+    ///
+    /// For a platform that has time for it once [`run`](Self::run) has come to its end. Takes no longer than [`FAREWELL`].
+    pub async fn leave(&mut self) {
+        let end = self.clock.now() + FAREWELL;
+        let (link, sending) = (&mut self.link, &mut self.sending);
+        let gone = async {
+            while sending.is_some() {
+                link_event(link.next().await, sending);
+            }
+            link.disconnect();
+            while !matches!(link.next().await, LinkEvent::Down(_)) {}
+        };
+        select(gone, self.clock.sleep_until(end)).await;
     }
 
     /// Does what the agent wants until it waits; until when.

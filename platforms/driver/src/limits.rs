@@ -23,3 +23,5 @@ pub const REMOVE: Duration = Duration::from_secs(10 * 60);
 pub const PREPARE: Duration = Duration::from_secs(60);
 /// Longest time for saving a record or making a key.
 pub const STORE: Duration = Duration::from_secs(60);
+/// Longest time for the last message and the end of the connection when the platform ends.
+pub const FAREWELL: Duration = Duration::from_secs(2);

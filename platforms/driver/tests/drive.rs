@@ -57,10 +57,17 @@ struct FleetLink {
     release: Option<(Vec<u8>, Digest)>,
     current: Option<(Vec<u8>, Vec<u8>)>,
     reports: Rc<Cell<u32>>,
+    /// How many messages it took and has not acknowledged, and whether it said that it ended.
+    open: Rc<Cell<(u32, bool)>>,
+    /// Says nothing of an end.
+    is_deaf: bool,
+    /// Acknowledges nothing for now.
+    holds: Rc<Cell<bool>>,
 }
 
 enum Said {
     Up,
+    Down,
     Sent,
     Registered(Uuid),
     Target(Vec<u8>, Vec<u8>),
@@ -108,9 +115,15 @@ impl Link for FleetLink {
             .push_back(Said::Target(signed(&payload[..len], &director()), release));
     }
 
-    fn disconnect(&mut self) {}
+    fn disconnect(&mut self) {
+        if !self.is_deaf {
+            self.events.push_back(Said::Down);
+        }
+    }
 
     fn send(&mut self, message: &Up) -> Result<(), NotTaken> {
+        let (under_way, is_ended) = self.open.get();
+        self.open.set((under_way + 1, is_ended));
         self.events.push_back(Said::Sent);
         match message {
             Up::Register(register) => self.events.push_back(Said::Registered(register.uuid)),
@@ -125,10 +138,21 @@ impl Link for FleetLink {
     }
 
     async fn next(&mut self) -> LinkEvent<'_> {
+        if self.holds.get() && matches!(self.events.front(), Some(Said::Sent)) {
+            return pending().await;
+        }
         match self.events.pop_front() {
             None => pending().await,
             Some(Said::Up) => LinkEvent::Up { resumed: false },
-            Some(Said::Sent) => LinkEvent::Sent,
+            Some(Said::Down) => {
+                self.open.set((self.open.get().0, true));
+                LinkEvent::Down(LinkFailure::Closed)
+            }
+            Some(Said::Sent) => {
+                let (under_way, is_ended) = self.open.get();
+                self.open.set((under_way - 1, is_ended));
+                LinkEvent::Sent
+            }
             Some(Said::Garbage) => LinkEvent::Rejected(Rejection::Undecodable),
             Some(Said::Switched) => LinkEvent::Switched {
                 to: 1,
@@ -160,11 +184,16 @@ struct Board {
     /// What hangs for ever.
     hangs: Option<&'static str>,
     ends_when: Option<fn(&Note) -> bool>,
+    /// Set once the device is one of the fleet.
+    holds: Option<Rc<Cell<bool>>>,
 }
 
 impl Platform for Board {
     fn note(&mut self, _: Instant, note: &Note) {
         self.notes.push(note.clone());
+        if let (Note::Registered, Some(holds)) = (note, &self.holds) {
+            holds.set(true);
+        }
         if self.ends_when.is_some_and(|ends| ends(note)) {
             self.happenings.push_back(Happening::Ended);
         }
@@ -334,6 +363,39 @@ fn a_device_registers_installs_a_release_and_commits_it() {
     assert!(notes.contains(&Note::ProvisioningKeyErased), "{notes:?}");
     assert!(cancelled.is_empty());
     assert!(reports >= 1);
+}
+
+#[test]
+fn a_farewell_lets_what_is_being_sent_arrive_and_waits_for_no_one_for_ever() {
+    for (is_acknowledged, is_deaf) in [(true, false), (true, true), (false, false)] {
+        let clock = Virtual::default();
+        let (open, holds) = (Rc::new(Cell::default()), Rc::new(Cell::new(false)));
+        let link = FleetLink {
+            release: Some(release()),
+            open: Rc::clone(&open),
+            is_deaf,
+            holds: Rc::clone(&holds),
+            ..FleetLink::default()
+        };
+        let board = Board {
+            holds: Some(Rc::clone(&holds)),
+            ends_when: Some(|note| matches!(note, Note::TargetAccepted(_))),
+            ..Board::default()
+        };
+        let agent = Agent::<2>::new(config(), Saved::default(), [5; 32], clock.now());
+        let mut buffer = [0; limits::RECORD_BYTES];
+        let mut driver = Driver::new(agent, link, board, clock.clone(), &mut buffer);
+        assert_eq!(block_on(driver.run()), End::Asked);
+        assert_eq!(open.get().0, 1, "a message is under way");
+        open.set((1, false));
+        holds.set(!is_acknowledged);
+        let begun = clock.0.get();
+        block_on(driver.leave());
+        let (under_way, is_ended) = open.get();
+        assert_eq!(under_way == 0, is_acknowledged);
+        assert_eq!(is_ended, is_acknowledged && !is_deaf);
+        assert!(clock.0.get() - begun <= lightship_driver::limits::FAREWELL.as_millis());
+    }
 }
 
 #[test]
