@@ -31,11 +31,11 @@ fn main() -> ExitCode {
         ["status", ..] => look(&words[1..], status),
         ["doctor", ..] => look(&words[1..], doctor),
         ["help" | "--help" | "-h"] => {
-            println!("{HELP}");
+            print(HELP);
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("{HELP}");
+            complain(HELP);
             ExitCode::from(2)
         }
     }
@@ -53,7 +53,7 @@ fn look(words: &[&str], command: fn(&str, bool) -> ExitCode) -> ExitCode {
                 words.next();
             }
             _ => {
-                eprintln!("{HELP}");
+                complain(HELP);
                 return ExitCode::from(2);
             }
         }
@@ -72,7 +72,7 @@ fn status(file: &str, is_json: bool) -> ExitCode {
             ExitCode::from(u8::from(!status.is_running))
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(&format!("error: {error}"));
             ExitCode::from(2)
         }
     }
@@ -84,7 +84,7 @@ fn doctor(file: &str, is_json: bool) -> ExitCode {
         .enable_all()
         .build();
     let Ok(runtime) = runtime else {
-        eprintln!("error: the runtime does not start; are there too many open files?");
+        complain("error: the runtime does not start; are there too many open files?");
         return ExitCode::from(2);
     };
     let diagnosis = runtime.block_on(daemon::examine(&PathBuf::from(file)));
@@ -105,9 +105,15 @@ fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
+/// As [`print`], for what went wrong.
+fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 fn load(file: &str) -> Result<Config, ExitCode> {
     Config::load(&PathBuf::from(file)).map_err(|error| {
-        eprintln!("error: {error}");
+        complain(&format!("error: {error}"));
         ExitCode::from(2)
     })
 }
@@ -115,10 +121,10 @@ fn load(file: &str) -> Result<Config, ExitCode> {
 fn check(file: &str) -> ExitCode {
     match load(file) {
         Ok(config) => {
-            println!(
-                "{file} is good: a {} that runs {}",
-                config.device_type, config.product
-            );
+            let (device_type, product) = (config.device_type, config.product);
+            print(&format!(
+                "{file} is good: a {device_type} that runs {product}"
+            ));
             ExitCode::SUCCESS
         }
         Err(code) => code,
@@ -141,7 +147,7 @@ fn run(file: &str) -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the runtime does not start: {error}");
+            complain(&format!("error: the runtime does not start: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -149,7 +155,7 @@ fn run(file: &str) -> ExitCode {
     match tasks.block_on(&runtime, daemon::run(config)) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }

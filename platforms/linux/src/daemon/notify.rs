@@ -38,7 +38,11 @@ impl Systemd {
             Some(name) => SocketAddr::from_abstract_name(name),
             None => SocketAddr::from_pathname(&path),
         };
-        let to = UnixDatagram::unbound().and_then(|socket| Ok((socket, address?)));
+        let to = UnixDatagram::unbound().and_then(|socket| {
+            // A manager that does not listen keeps nobody from working.
+            socket.set_nonblocking(true)?;
+            Ok((socket, address?))
+        });
         let beat = period_us.filter(|us| *us >= 2).map(|us| {
             // Twice in each period, as sd_watchdog_enabled(3) advises.
             let mut beat = interval(Duration::from_micros(us / 2));

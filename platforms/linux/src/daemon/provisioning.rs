@@ -5,14 +5,15 @@
 
 #[path = "../../tests/engine/power.rs"]
 mod power;
+#[path = "../../tests/engine/time.rs"]
+mod time;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
-use std::future::{pending, poll_fn};
+use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 
 use lightship_core::id::{ApiKey, Name, ProvisioningKey, PublicKey, Uuid};
 use lightship_core::record::Record;
@@ -27,36 +28,7 @@ use super::config::erase_provisioning_key;
 use super::records::Records;
 use crate::store::Files;
 use power::{LOSSES, Loss, Power};
-
-/// Nothing of this takes longer, in milliseconds of the device.
-const PATIENCE_MS: u64 = 3_600_000;
-
-/// Passes when nobody has anything else to do.
-#[derive(Clone, Default)]
-struct Time(Rc<Cell<u64>>);
-
-impl Clock for Time {
-    fn now(&self) -> Instant {
-        Instant::from_millis(self.0.get())
-    }
-
-    async fn sleep_until(&self, moment: Instant) {
-        let mut looks = 0;
-        poll_fn(|cx| {
-            looks += 1;
-            if self.now() < moment && looks > 3 {
-                self.0.set(moment.as_millis());
-            }
-            assert!(self.0.get() < PATIENCE_MS, "it comes to no end");
-            if self.now() >= moment {
-                return Poll::Ready(());
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
-    }
-}
+use time::Time;
 
 /// Who the fleet has been told of.
 type Seen = Rc<RefCell<BTreeSet<(Uuid, ApiKey)>>>;

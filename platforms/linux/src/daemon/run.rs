@@ -34,6 +34,9 @@ use crate::store::Files;
 /// The most components of a release that this daemon runs.
 pub(super) const COMPONENTS: usize = 32;
 
+/// For what was said last to leave the tunnel, when that is in this process and ends with it.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -173,8 +176,16 @@ async fn live(config: Config) -> Result<End, RunError> {
         Agent::<COMPONENTS>::new(agent_config(&config), loaded.saved(), seed()?, Boot.now());
     let mut buffer = vec![0; limits::RECORD_BYTES];
     let mut driver = Driver::new(agent, link, platform, Boot, &mut buffer);
+    let live = async {
+        let end = driver.run().await;
+        if end == End::Asked {
+            driver.leave().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        }
+        end
+    };
     tokio::select! {
-        end = driver.run() => Ok(end),
+        end = live => Ok(end),
         never = ends.run() => never,
         never = http => match never {},
         never = mqtt => match never {},

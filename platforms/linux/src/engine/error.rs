@@ -12,7 +12,7 @@ use crate::store::Digest;
 #[derive(Debug, Error)]
 pub enum Error {
     /// The disk is too full.
-    #[error("{needed_bytes} bytes are needed, {free_bytes} are free")]
+    #[error("{}", no_space(*needed_bytes, *free_bytes))]
     NoSpace {
         /// Bytes that were asked for; 0 when a write found out.
         needed_bytes: u64,
@@ -91,6 +91,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+}
+
+fn no_space(needed_bytes: u64, free_bytes: u64) -> String {
+    match needed_bytes {
+        // What a write found out may be that there is no room for one more file, however small.
+        0 => "the disk is full: it has no room for more bytes or for more files".to_owned(),
+        _ => format!("{needed_bytes} bytes are needed, {free_bytes} are free"),
+    }
 }
 
 /// The kind of a failure.

@@ -3,6 +3,7 @@
 //! OCI image specification 1.1 and Docker's "image manifest version 2, schema 2"; fields that mean
 //! nothing to an engine are skipped, because both formats allow any.
 
+mod check;
 mod platform;
 mod reference;
 
@@ -48,7 +49,12 @@ pub struct Descriptor {
 
 /// The image for one platform.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Manifest {
+    /// The version of the format.
+    pub schema_version: Option<u64>,
+    /// What this document is.
+    pub media_type: Option<String>,
     /// How it is run.
     pub config: Descriptor,
     /// What its root is made of, lowest first.
@@ -57,7 +63,10 @@ pub struct Manifest {
 
 /// The same image for several platforms.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Index {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
     manifests: Vec<Descriptor>,
 }
 
@@ -71,21 +80,32 @@ pub enum Artifact {
 }
 
 /// What the image's configuration says.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct ImageConfig {
     /// What it runs on.
-    #[serde(flatten)]
     pub platform: Platform,
     /// How it is run.
-    #[serde(default)]
     pub config: Option<Execution>,
     /// Digests of the layers' tar streams.
     pub rootfs: RootFs,
 }
 
+/// The same as it is written, so that a mistake is found where it is.
+#[derive(Deserialize)]
+struct Written {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+    config: Option<Execution>,
+    rootfs: RootFs,
+}
+
 /// Digests of the layers' tar streams.
 #[derive(Clone, Debug, Deserialize)]
 pub struct RootFs {
+    /// Always `layers`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
     /// Lowest first.
     pub diff_ids: Vec<Digest>,
 }
@@ -152,7 +172,13 @@ impl Artifact {
 impl ImageConfig {
     /// Reads a configuration, and refuses one for another platform or another number of layers.
     pub fn decode(bytes: &[u8], device: &Platform, layers: usize) -> Result<Self, Error> {
-        let config: Self = parse(bytes, "configuration")?;
+        let written: Written = parse(bytes, "configuration")?;
+        let variant = written.variant.filter(|variant| !variant.is_empty());
+        let config = Self {
+            platform: Platform::named(written.os, written.architecture, variant),
+            config: written.config,
+            rootfs: written.rootfs,
+        };
         if device.rank(&config.platform).is_none() {
             let (wanted, found) = (device.to_string(), config.platform.to_string());
             return Err(Error::WrongArchitecture { wanted, found });
@@ -167,6 +193,7 @@ impl ImageConfig {
 }
 
 fn pick(index: Index, device: &Platform) -> Result<Descriptor, Error> {
+    index.check()?;
     if index.manifests.len() > MAX_MANIFESTS {
         let count = index.manifests.len();
         return Err(Error::BadImage(format!(
@@ -189,8 +216,22 @@ fn pick(index: Index, device: &Platform) -> Result<Descriptor, Error> {
     })
 }
 
+/// Reads a document; of a mistake, says at which of its fields it is.
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &str) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| Error::BadImage(format!("{what}: {error}")))
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let wrong = |why: String| Error::BadImage(format!("{what}: {why}"));
+    let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        // The whole document is called `.`.
+        wrong(if path == "." {
+            inner.to_string()
+        } else {
+            format!("{path}: {inner}")
+        })
+    })?;
+    reader.end().map_err(|error| wrong(error.to_string()))?;
+    Ok(read)
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ mod token;
 pub use local::Image;
 pub use registry::{Access, Credentials, Registries};
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, Weak};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Mutex;
@@ -53,6 +54,26 @@ pub struct Puller {
     ownership: Ownership,
     max_files: u64,
     unpacking: Arc<Mutex<()>>,
+    under_way: UnderWay,
+}
+
+/// The layers that are being fetched. Services often share an image: whoever wants a layer that another fetches
+/// waits for it, because a download has one writer.
+#[derive(Clone, Debug, Default)]
+struct UnderWay(Arc<std::sync::Mutex<BTreeMap<Digest, Weak<Mutex<()>>>>>);
+
+impl UnderWay {
+    /// The turn at a layer, for one at a time.
+    fn turn(&self, layer: &Digest) -> Arc<Mutex<()>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = all.get(layer).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        all.insert(*layer, Arc::downgrade(&turn));
+        turn
+    }
 }
 
 /// One layer to fetch.
@@ -77,6 +98,7 @@ impl Puller {
             ownership,
             max_files: MAX_FILES,
             unpacking: Arc::default(),
+            under_way: UnderWay::default(),
         }
     }
 
@@ -110,6 +132,7 @@ impl Puller {
                 manifest
             }
         };
+        manifest.check()?;
         chain.push(self.config(from, &manifest).await?);
         self.layers(from, &manifest, &chain, on_progress).await?;
         self.keep(chain).await?;
@@ -140,6 +163,7 @@ impl Puller {
     ) -> Result<(), Error> {
         let bytes = chain.last().expect("the configuration was pushed last");
         let config = ImageConfig::decode(bytes, &self.platform, manifest.layers.len())?;
+        config.check()?;
         let missing = self.missing(manifest, &config);
         let total = self.make_room(&missing)?;
         let tally = download::Tally::new(total, on_progress);
@@ -201,6 +225,11 @@ impl Puller {
         tally: &download::Tally,
         budget: &Arc<std::sync::Mutex<Bounds>>,
     ) -> Result<(), Error> {
+        let turn = self.under_way.turn(&layer.descriptor.digest);
+        let _mine = turn.lock().await;
+        if self.store.has_layer(&layer.diff_id) {
+            return Ok(());
+        }
         let partial = self
             .registries
             .download(&self.store, from, &layer.descriptor, tally)

@@ -124,17 +124,20 @@ pub(crate) fn image_of(
         r#"{{"os":"linux","architecture":"{architecture}","config":{config},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
         diff_ids.join(",")
     );
-    let describe = |bytes: &[u8]| {
+    let describe = |kind: &str, bytes: &[u8]| {
         format!(
-            r#"{{"mediaType":"application/octet-stream","digest":"{}","size":{}}}"#,
+            r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{}","size":{}}}"#,
             Digest::of(bytes),
             bytes.len()
         )
     };
-    let described: Vec<String> = packed.iter().map(|layer| describe(layer)).collect();
+    let described: Vec<String> = packed
+        .iter()
+        .map(|layer| describe("layer.v1.tar+gzip", layer))
+        .collect();
     let manifest = format!(
         r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#,
-        describe(config.as_bytes()),
+        describe("config.v1+json", config.as_bytes()),
         described.join(",")
     );
     let artifact = Digest::of(manifest.as_bytes());

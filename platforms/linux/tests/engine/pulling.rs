@@ -79,6 +79,25 @@ async fn an_image_is_pulled_once_and_its_layers_are_shared() {
 }
 
 #[tokio::test]
+async fn services_that_share_an_image_fetch_its_layers_once_though_they_fetch_at_the_same_time() {
+    let setting = Setting::new().await;
+    let image = two_layers();
+    setting.registry.add(&image);
+    let pull = || setting.pull(&image.artifact);
+    let (one, two, three) = tokio::join!(pull(), pull(), pull());
+    for pulled in [one, two, three] {
+        assert_eq!(pulled.unwrap().layers.len(), 2);
+    }
+    let requests = setting.registry.requests();
+    for layer in &image.layers {
+        let times = requests
+            .iter()
+            .filter(|asked| asked.contains(&layer.to_string()));
+        assert_eq!(times.count(), 1, "{requests:?}");
+    }
+}
+
+#[tokio::test]
 async fn progress_ends_at_the_total() {
     let setting = Setting::new().await;
     let image = two_layers();

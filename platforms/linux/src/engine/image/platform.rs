@@ -23,6 +23,15 @@ impl Platform {
         }
     }
 
+    /// What a document says.
+    pub(super) fn named(os: String, architecture: String, variant: Option<String>) -> Self {
+        Self {
+            os,
+            architecture,
+            variant,
+        }
+    }
+
     /// What this program was built for.
     pub fn host() -> Self {
         match std::env::consts::ARCH {

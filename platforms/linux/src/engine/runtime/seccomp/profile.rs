@@ -40,7 +40,7 @@ pub(super) const ALLOWED: &str = "
     access faccessat faccessat2 chmod fchmod fchmodat fchmodat2 chown chown32 fchown fchown32 fchownat
     lchown lchown32 utime utimes utimensat utimensat_time64 futimesat
     link linkat symlink symlinkat readlink readlinkat unlink unlinkat rename renameat renameat2
-    mkdir mkdirat rmdir mknod mknodat getdents getdents64 name_to_handle_at
+    cachestat mkdir mkdirat rmdir mknod mknodat getdents getdents64 name_to_handle_at
     getxattr lgetxattr fgetxattr setxattr lsetxattr fsetxattr listxattr llistxattr flistxattr
     removexattr lremovexattr fremovexattr
     inotify_add_watch inotify_init inotify_init1 inotify_rm_watch fanotify_mark
