@@ -85,6 +85,11 @@ impl Device {
     }
 
     pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// With these variables in its environment, as a service manager sets them.
+    pub(crate) fn start_with(&mut self, variables: &[(&str, &str)]) {
         let mut options = fs::OpenOptions::new();
         let log = options
             .create(true)
@@ -94,7 +99,8 @@ impl Device {
         let mut command = Command::new(&self.program);
         command
             .args(["run", "--config"])
-            .arg(self.path("device.toml"));
+            .arg(self.path("device.toml"))
+            .envs(variables.iter().copied());
         let child = command.stdin(Stdio::null()).stderr(log).spawn().unwrap();
         self.child = Some(child);
     }
@@ -106,6 +112,20 @@ impl Device {
             let _ = child.wait();
         }
         self.start();
+    }
+
+    /// Asks the daemon to end, as a service manager does.
+    #[allow(dead_code, reason = "a benchmark ends otherwise")]
+    pub(crate) fn terminate(&self) {
+        let daemon = i32::try_from(self.daemon()).unwrap();
+        let daemon = rustix::process::Pid::from_raw(daemon).unwrap();
+        rustix::process::kill_process(daemon, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// How the daemon ended, once it has.
+    #[allow(dead_code, reason = "a benchmark ends otherwise")]
+    pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.as_mut().unwrap().try_wait().unwrap()
     }
 
     /// Whether a process of a container of this device has this command line.

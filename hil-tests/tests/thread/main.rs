@@ -11,14 +11,17 @@ mod foreign;
 mod hub_key;
 mod kills;
 mod local;
+
 mod mounts;
 mod packaged;
 mod registry;
 mod relay;
 mod rotation;
 mod shore;
+mod sight;
 mod stage;
 mod strategies;
+mod supervised;
 mod trouble;
 
 use std::path::PathBuf;

@@ -1,9 +1,12 @@
 //! A registry without TLS that is honest, lies, or is not there.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use lightship_core::id::Digest;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,7 +90,15 @@ impl Registry {
         layer
             .append_data(&mut header, name, bytes.as_slice())
             .unwrap();
-        let layer = layer.into_inner().unwrap();
+        self.image_of(architecture, layer.into_inner().unwrap(), "tar")
+    }
+
+    /// An image of so many empty files, which nobody is to unpack to the end.
+    pub(crate) fn crowd(&self, architecture: &str, files: usize) -> [Vec<u8>; 3] {
+        self.image_of(architecture, crowd(files), "tar+gzip")
+    }
+
+    fn image_of(&self, architecture: &str, layer: Vec<u8>, kind: &str) -> [Vec<u8>; 3] {
         let digest = self.add(&layer);
         let config = json!({
             "architecture": architecture, "os": "linux", "config": {},
@@ -98,12 +109,32 @@ impl Registry {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": self.add(&config), "size": config.len()},
-            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": layer.len()}],
+            "layers": [{"mediaType": format!("application/vnd.oci.image.layer.v1.{kind}"), "digest": digest, "size": layer.len()}],
         });
         let manifest = manifest.to_string().into_bytes();
         self.add(&manifest);
         [layer, config, manifest]
     }
+}
+
+/// A packed layer of so many empty files, a thousand in each folder.
+fn crowd(files: usize) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o644);
+    header.as_mut_bytes()[148..156].fill(b' ');
+    let sum: u32 = header.as_bytes().iter().map(|byte| u32::from(*byte)).sum();
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    for number in 0..files {
+        let name = format!("{:04}/{:03}", number / 1000, number % 1000);
+        let more: u32 = name.bytes().map(u32::from).sum();
+        let bytes = header.as_mut_bytes();
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        bytes[148..156].copy_from_slice(format!("{:06o}\0 ", sum + more).as_bytes());
+        packed.write_all(bytes).unwrap();
+    }
+    packed.write_all(&[0; 1024]).unwrap();
+    packed.finish().unwrap()
 }
 
 /// One request, then it hangs up.

@@ -271,7 +271,7 @@ impl Shore {
     }
 
     /// Uploads an image of busybox and says what it is.
-    async fn image(&self) -> Artifact {
+    pub(crate) async fn image(&self) -> Artifact {
         let mut layer = tar::Builder::new(Vec::new());
         layer
             .append_path_with_name("/bin/busybox", "bin/busybox")
@@ -357,6 +357,23 @@ impl Shore {
         command: &[&str],
         more: Value,
     ) -> (Digest, Digest) {
+        let component = self.component("web", artifact, command, more).await;
+        let component = Component {
+            strategy,
+            ..component
+        };
+        let spec = component.spec;
+        (self.publish(version, &[component]).await, spec)
+    }
+
+    /// A service that runs this command; its spec is uploaded.
+    pub(crate) async fn component(
+        &self,
+        name: &str,
+        artifact: Artifact,
+        command: &[&str],
+        more: Value,
+    ) -> Component {
         let mut spec = json!({
             "version": 1, "application": "harbour",
             "command": command, "network": {"mode": "host"}, "restart": "no",
@@ -367,21 +384,25 @@ impl Shore {
         let spec = spec.to_string().into_bytes();
         ContainerSpec::decode(&spec).unwrap();
         self.upload(&spec).await;
-        let component = Component {
-            name: "web".parse().unwrap(),
+        Component {
+            name: name.parse().unwrap(),
             kind: Kind::Container,
             artifact,
             spec: Digest::of(&spec),
             settings: None,
             mode: Mode::Service,
-            strategy,
+            strategy: Strategy::default(),
             health: Health {
                 grace_s: 5,
                 window_s: 2,
                 failures: 0,
             },
             after: heapless::Vec::new(),
-        };
+        }
+    }
+
+    /// Publishes a release of these, signed by the publisher.
+    pub(crate) async fn publish(&self, version: &str, components: &[Component]) -> Digest {
         let head = ReleaseHead {
             product: "harbour".parse().unwrap(),
             device_type: "board".parse().unwrap(),
@@ -392,11 +413,11 @@ impl Shore {
             reach_fleet_s: Some(60),
         };
         let mut payload = vec![0; DOCUMENT_BYTES];
-        let len = encode_release(&head, &[component], &mut payload).unwrap();
+        let len = encode_release(&head, components, &mut payload).unwrap();
         let document = STANDARD.encode(signed(&payload[..len], &key(2)));
         let path = "/api/v1/fleets/harbour/releases";
         self.ask(Method::POST, path, json!({"documents": [document]}))
             .await;
-        (Digest::of(&payload[..len]), Digest::of(&spec))
+        Digest::of(&payload[..len])
     }
 }

@@ -44,7 +44,12 @@ impl Scene {
     ///
     /// The fleet takes no release whose images it has not, wherever devices are to pull them from.
     pub(crate) async fn image(&self, number: u8, architecture: &str, bytes: usize) -> Artifact {
-        let [layer, config, manifest] = self.registry.image(architecture, number, bytes);
+        self.known(self.registry.image(architecture, number, bytes))
+            .await
+    }
+
+    /// Tells the fleet of an image.
+    async fn known(&self, [layer, config, manifest]: [Vec<u8>; 3]) -> Artifact {
         self.shore.upload(&layer).await;
         self.shore.upload(&config).await;
         self.shore.keep_manifest(manifest).await
@@ -53,6 +58,11 @@ impl Scene {
     /// Pushes a release of an image of its own, with so many bytes in it.
     async fn push(&self, number: u8, architecture: &str, bytes: usize) -> (Digest, String) {
         let artifact = self.image(number, architecture, bytes).await;
+        self.release(number, artifact).await
+    }
+
+    /// Pushes a release of this image.
+    async fn release(&self, number: u8, artifact: Artifact) -> (Digest, String) {
         let seconds = (1000 + u32::from(number)).to_string();
         let command = ["/bin/busybox", "sleep", seconds.as_str()];
         let more = json!({"image": self.registry.repository()});
@@ -149,11 +159,25 @@ pub(crate) struct Disk(PathBuf);
 
 impl Disk {
     pub(crate) fn new(at: &Path) -> Self {
+        Self::with(at, "size=64m")
+    }
+
+    /// With these options of a tmpfs.
+    fn with(at: &Path, options: &str) -> Self {
         own_mounts();
         fs::create_dir_all(at).unwrap();
         let at = at.display().to_string();
-        mount(&["-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs", &at]);
+        let options = format!("mode=700,{options}");
+        mount(&["-t", "tmpfs", "-o", &options, "tmpfs", &at]);
         Self(at.into())
+    }
+
+    /// Lets it hold so many files more than it does now.
+    fn leave_room_for_files(&self, more: u64) {
+        let held = rustix::fs::statvfs(&self.0).unwrap();
+        let files = held.f_files - held.f_ffree + more;
+        let options = format!("remount,nr_inodes={files}");
+        mount(&["-o", &options, &self.0.display().to_string()]);
     }
 
     /// Writes until nothing more goes on it.
@@ -223,6 +247,50 @@ fn a_disk_that_is_too_small_full_or_read_only_leaves_the_old_release_running() {
         scene.device.restart();
         scene.committed(fourth).await;
         // Before the device, whose folder it lies in.
+        drop(disk);
+    });
+}
+
+/// One more than an image may hold.
+const CROWD: usize = 1_000_001;
+
+#[test]
+fn an_image_of_more_files_than_the_engine_or_the_disk_takes_leaves_the_old_release_running() {
+    tell(async |program| {
+        let mut scene = Scene::new(program).await;
+        let disk = Disk::with(&scene.device.path("data"), "size=50%,nr_inodes=1100000");
+        scene.device.start();
+        let first = scene.push(1, own_architecture(), 1000).await;
+        scene.committed(first).await;
+
+        let mark = scene.mark();
+        let crowd = scene.registry.crowd(own_architecture(), CROWD);
+        let crowd = scene.known(crowd).await;
+        scene.release(2, crowd).await;
+        let words = ["reason: Unusable", "over 1000000 files in its layers"];
+        scene.said(mark, &words).await;
+        until("the report", &scene.device, async || {
+            scene.shore.state().await.contains("rejected")
+        })
+        .await;
+
+        // What was unpacked is gone; from now on the disk itself holds few files more.
+        until("room", &scene.device, async || {
+            let held = rustix::fs::statvfs(scene.device.path("data")).unwrap();
+            held.f_files - held.f_ffree < 10_000
+        })
+        .await;
+        disk.leave_room_for_files(2000);
+        let mark = scene.mark();
+        let crowd = scene.registry.crowd(own_architecture(), 10_000);
+        let crowd = scene.known(crowd).await;
+        scene.release(3, crowd).await;
+        let words = [
+            "StepFailed",
+            "failure: NoSpace",
+            "no room for more bytes or for more files",
+        ];
+        scene.said(mark, &words).await;
         drop(disk);
     });
 }
