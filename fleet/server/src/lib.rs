@@ -10,6 +10,7 @@ mod db;
 mod device;
 mod direct;
 mod doors;
+mod files;
 mod folder;
 mod http;
 mod kept_keys;

@@ -15,7 +15,7 @@ use crate::doors::Doors;
 use crate::http::failure::Failure;
 use crate::http::peer::Rate;
 use crate::{
-    App, Config, Shared, builds, bus, clock, db, device, direct, doors, folder, http, logs,
+    App, Config, Shared, builds, bus, clock, db, device, direct, doors, files, folder, http, logs,
     metrics, openapi, registry, roster, rotation, secret, signer, standby, store, tunnel,
 };
 
@@ -104,7 +104,8 @@ impl Server {
     ///
     /// # Errors
     /// When a folder, key, database or address cannot be used; the message says which.
-    pub async fn start(config: Config) -> Result<Handle, StartError> {
+    pub async fn start(mut config: Config) -> Result<Handle, StartError> {
+        files::fit(&mut config);
         let data = |source| StartError::Data {
             path: config.data.clone(),
             source,

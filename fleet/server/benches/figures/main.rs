@@ -73,6 +73,8 @@ async fn all(devices: u64) {
     let site = Site::start_with(None, |config| {
         config.http = Some(free);
         config.limits.registrations_per_minute = 10_000_000;
+        // Nearly all of the files are for devices.
+        config.limits.connections = 4 * TOGETHER;
     })
     .await;
     let admin = site.admin().await;

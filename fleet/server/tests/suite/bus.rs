@@ -10,11 +10,12 @@ use reqwest::Method;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::{TlsConfiguration, Transport};
 use serde_json::json;
 
 use crate::gadget::{Gadget, provisioning_key, report};
 use crate::publisher::Publisher;
-use crate::site::{Person, Site, on_both_databases};
+use crate::site::{Database, Person, Site, on_both_databases};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -249,4 +250,49 @@ on_both_databases! {
         assert_eq!(topic, format!("d/{other}/down"));
         assert!(matches!(wire::decode_down(&payload), Ok(Down::KeyAccepted(_))), "{payload:?}");
     }
+
+    async fn wrong_keys_of_one_device_keep_no_other_out(database: Database) {
+        let site = Site::start_with(database.0, |config| config.limits.failures_per_minute = 2).await;
+        let (_, key) = harbour(&site).await;
+        let (one, two) = (Gadget::registered(&site, 1, &key).await, Gadget::registered(&site, 2, &key).await);
+        let wrong = Gadget { key: ApiKey([9; 32]), ..one };
+        for _ in 0..5 {
+            let (_client, mut events) = device(&site, &wrong);
+            assert!(connected(&mut events).await.unwrap_err().contains("BadUserNamePassword"));
+        }
+        let (_client, mut events) = device(&site, &two);
+        assert_eq!(connected(&mut events).await, Ok(ConnectReturnCode::Success));
+    }
+
+    async fn who_says_nothing_over_tls_keeps_no_device_waiting(database: Database) {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let site = Site::start_with(database.0, |config| config.mqtt.tls_listen = Some(free)).await;
+        let (_, key) = harbour(&site).await;
+        let gadget = Gadget::registered(&site, 1, &key).await;
+        let mut silent = Vec::new();
+        for _ in 0..9 {
+            silent.push(tokio::net::TcpStream::connect(free).await.unwrap());
+        }
+        let uuid = gadget.uuid.to_string();
+        let mut options = MqttOptions::new(&uuid, "localhost", free.port());
+        options.set_credentials(&uuid, hex::encode(gadget.key.0));
+        options.set_transport(tls(site.server.as_ref().unwrap().authority_pem()));
+        let (_client, mut events) = AsyncClient::new(options, 10);
+        assert_eq!(connected(&mut events).await, Ok(ConnectReturnCode::Success));
+        drop(silent);
+    }
+}
+
+/// TLS that believes this authority.
+fn tls(authority: &str) -> Transport {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    Transport::tls_with_config(TlsConfiguration::Rustls(std::sync::Arc::new(
+        config.with_no_client_auth(),
+    )))
 }

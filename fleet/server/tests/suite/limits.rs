@@ -1,8 +1,12 @@
 //! Bounds on what peers can cause: each is told, and nothing of what went beyond is there afterwards.
 
+use std::net::SocketAddr;
+
 use lightship_core::id::Digest;
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 use crate::gadget::{Gadget, provisioning_key};
 use crate::site::{Database, Person, Site, on_both_databases};
@@ -61,5 +65,47 @@ on_both_databases! {
         assert!(sent.text().await.unwrap().contains("SIZE_INVALID"));
         let path = format!("/v2/harbour/blobs/{digest}");
         assert_eq!(admin.status(Method::HEAD, &path, None).await, 404);
+    }
+
+    async fn one_address_has_no_more_connections_than_it_may(database: Database) {
+        let site = Site::start_with(database.0, |config| config.limits.connections_per_address = 4).await;
+        let https = site.server.as_ref().unwrap().https();
+        let held = silent(https, 4).await;
+        let mut fifth = TcpStream::connect(https).await.unwrap();
+        let heard = fifth.read(&mut [0]).await;
+        assert!(matches!(heard, Ok(0) | Err(_)), "hung up on: {heard:?}");
+        drop(held);
+        until_served(&site).await;
+    }
+
+    async fn who_finds_all_places_taken_waits_for_one(database: Database) {
+        let site = Site::start_with(database.0, |config| config.limits.connections = 2).await;
+        let held = silent(site.server.as_ref().unwrap().https(), 40).await;
+        let nobody = site.nobody();
+        let asked = tokio::spawn(async move { nobody.status(Method::GET, "/health/live", None).await });
+        drop(held);
+        assert_eq!(asked.await.unwrap(), 200);
+    }
+}
+
+/// Connections on which nothing is said.
+async fn silent(address: SocketAddr, many: usize) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for _ in 0..many {
+        held.push(TcpStream::connect(address).await.unwrap());
+    }
+    held
+}
+
+/// Returns when a request is answered; that a connection is gone is noticed a moment later.
+async fn until_served(site: &Site) {
+    while site
+        .nobody()
+        .request(Method::GET, "/health/live")
+        .send()
+        .await
+        .is_err()
+    {
+        tokio::task::yield_now().await;
     }
 }
