@@ -254,6 +254,14 @@ fn a_disk_that_is_too_small_full_or_read_only_leaves_the_old_release_running() {
 /// One more than an image may hold.
 const CROWD: usize = 1_000_001;
 
+/// How many of them are files: all, which takes minutes, where there is time.
+fn files() -> usize {
+    match std::env::var_os("LIGHTSHIP_LONG") {
+        Some(_) => CROWD,
+        None => 5000,
+    }
+}
+
 #[test]
 fn an_image_of_more_files_than_the_engine_or_the_disk_takes_leaves_the_old_release_running() {
     tell(async |program| {
@@ -264,7 +272,7 @@ fn an_image_of_more_files_than_the_engine_or_the_disk_takes_leaves_the_old_relea
         scene.committed(first).await;
 
         let mark = scene.mark();
-        let crowd = scene.registry.crowd(own_architecture(), CROWD);
+        let crowd = scene.registry.crowd(own_architecture(), CROWD, files());
         let crowd = scene.known(crowd).await;
         scene.release(2, crowd).await;
         let words = ["reason: Unusable", "over 1000000 files in its layers"];
@@ -282,7 +290,7 @@ fn an_image_of_more_files_than_the_engine_or_the_disk_takes_leaves_the_old_relea
         .await;
         disk.leave_room_for_files(2000);
         let mark = scene.mark();
-        let crowd = scene.registry.crowd(own_architecture(), 10_000);
+        let crowd = scene.registry.crowd(own_architecture(), 10_000, 10_000);
         let crowd = scene.known(crowd).await;
         scene.release(3, crowd).await;
         let words = [
