@@ -54,6 +54,12 @@ async fn end(device: &mut Device) {
     );
 }
 
+/// Whether the fleet holds a connection of the device; one that it heard of a moment ago is online without.
+async fn is_linked(shore: &Shore) -> bool {
+    let device = shore.device().await.unwrap_or_default();
+    device["transport"].as_str() == Some("mqtt")
+}
+
 #[test]
 fn a_service_manager_hears_that_it_is_ready_lives_and_ends_and_containers_run_on() {
     tell(under_a_manager);
@@ -61,7 +67,12 @@ fn a_service_manager_hears_that_it_is_ready_lives_and_ends_and_containers_run_on
 
 async fn under_a_manager(program: PathBuf) {
     let shore = Shore::start().await;
-    let mut device = Device::new(program, &shore, "tunnel = \"in-process\"").await;
+    let mut device = Device::new(
+        program,
+        &shore,
+        "tunnel = \"in-process\"\nprefer_again_s = 2",
+    )
+    .await;
     let at = device.path("notify");
     let systemd = Listener::new(&at);
     let at = at.display().to_string();
@@ -70,6 +81,10 @@ async fn under_a_manager(program: PathBuf) {
     until("readiness", &device, async || systemd.times("READY=1") == 1).await;
     until("the registration", &device, async || {
         shore.is_online().await
+    })
+    .await;
+    until("the way into the tunnel", &device, async || {
+        is_linked(&shore).await
     })
     .await;
     let before = systemd.times("WATCHDOG=1");
@@ -88,7 +103,11 @@ async fn under_a_manager(program: PathBuf) {
     end(&mut device).await;
     assert_eq!(systemd.times("STOPPING=1"), 1);
     assert_eq!(device.process("sleep 3001"), Some(container));
-    // The fleet knows what runs.
+    // The fleet knows what runs, and need not wait for signs of life that do not come.
+    until("the end, at the fleet", &device, async || {
+        !is_linked(&shore).await
+    })
+    .await;
     assert!(shore.shows(&release).await);
 
     device.start_with(&variables);
