@@ -81,24 +81,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
 }
 
 async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> {
-    let place = Place::new(arguments.global)?;
     match arguments.command {
-        Command::Login(login) => command::login::run(login, &place, output).await,
-        Command::Logout => command::login::log_out(&place, output).await,
-        Command::Whoami => command::login::show(&place, output).await,
-        Command::User(user) => command::user::run(user, &place, output).await,
-        Command::Token(token) => command::token::run(token, &place, output).await,
-        Command::Changes(changes) => command::changes::run(changes, &place, output).await,
-        Command::Fleet(fleet) => command::fleet::run(fleet, &place, output).await,
-        Command::Device(device) => command::device::run(device, &place, output).await,
-        Command::Release(release) => command::release::run(release, &place, output).await,
-        Command::Build(build) => command::build::run(build, &place, output).await,
-        Command::Push(push) => push::run(push, &place, output).await,
-        Command::Env(env) => command::env::run(env, &place, output).await,
-        Command::Logs(logs) => command::logs::run(logs, &place, output).await,
-        Command::Keys(keys) => keys::run(keys, &place, output).await,
-        Command::Config(config) => command::config::run(config, &place, output).await,
-        Command::Hub(hub) => command::hub::run(hub, &place, output).await,
         Command::Completions { shell } => {
             command::completions::run(shell, output);
             Ok(())
@@ -106,8 +89,35 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Serve(serve) => command::serve::run(serve, output).await,
         Command::Demo(demo) => demo::run(demo, output).await,
         Command::Rig(command) => rig::run(command, output).await,
-        Command::DemoDevice(_) | Command::DemoDaemon { .. } | Command::DemoBoard(_) => {
-            unreachable!("they have returned before there was a runtime")
-        }
+        command => as_person(command, &Place::new(arguments.global)?, output).await,
+    }
+}
+
+/// What a person does, with logins and keys of its own; a service has no home for them.
+async fn as_person(command: Command, place: &Place, output: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Login(login) => command::login::run(login, place, output).await,
+        Command::Logout => command::login::log_out(place, output).await,
+        Command::Whoami => command::login::show(place, output).await,
+        Command::User(user) => command::user::run(user, place, output).await,
+        Command::Token(token) => command::token::run(token, place, output).await,
+        Command::Changes(changes) => command::changes::run(changes, place, output).await,
+        Command::Fleet(fleet) => command::fleet::run(fleet, place, output).await,
+        Command::Device(device) => command::device::run(device, place, output).await,
+        Command::Release(release) => command::release::run(release, place, output).await,
+        Command::Build(build) => command::build::run(build, place, output).await,
+        Command::Push(push) => push::run(push, place, output).await,
+        Command::Env(env) => command::env::run(env, place, output).await,
+        Command::Logs(logs) => command::logs::run(logs, place, output).await,
+        Command::Keys(keys) => keys::run(keys, place, output).await,
+        Command::Config(config) => command::config::run(config, place, output).await,
+        Command::Hub(hub) => command::hub::run(hub, place, output).await,
+        Command::Completions { .. }
+        | Command::Serve(_)
+        | Command::Demo(_)
+        | Command::Rig(_)
+        | Command::DemoDevice(_)
+        | Command::DemoDaemon { .. }
+        | Command::DemoBoard(_) => unreachable!("they are no person's"),
     }
 }
