@@ -109,6 +109,9 @@ fn name(number: &str) -> String {
     let known = number.and_then(syscalls::x86_64::Sysno::new);
     #[cfg(target_arch = "aarch64")]
     let known = number.and_then(syscalls::aarch64::Sysno::new);
+    // The program is not built for others.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let known = number.and_then(syscalls::arm::Sysno::new);
     known.map_or_else(String::new, |known| known.name().to_owned())
 }
 
