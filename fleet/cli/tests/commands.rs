@@ -766,3 +766,65 @@ fn firmware_is_pushed_with_the_health_that_is_asked_of_it() {
     let asked = push(&["--yes", "--health-grace", "2m", "--health-failures", "1"]);
     assert_eq!(desk.json(&asked)["number"], 1);
 }
+
+#[test]
+fn a_user_and_a_token_may_do_what_they_were_made_for_and_no_more() {
+    let desk = Desk::with_fleet();
+    let token = desk.json(&["token", "create", "ci", "--scope", "viewer:harbour"]);
+    let secret = token["secret"].as_str().unwrap();
+    let id = token["token"]["id"].as_str().unwrap();
+    let code = |words: &[&str]| {
+        let with = [
+            "--token",
+            secret,
+            "--server",
+            &desk.url,
+            "--ca",
+            "data/ca.pem",
+        ];
+        desk.run(&[words, &with].concat()).status.code()
+    };
+    assert_eq!(code(&["fleet", "show"]), Some(0));
+    assert_eq!(
+        code(&["env", "set", "COLOUR=red"]),
+        Some(3),
+        "it only looks"
+    );
+    assert_eq!(code(&["user", "list"]), Some(3));
+    desk.ok(&["token", "rm", id]);
+    assert_eq!(code(&["fleet", "show"]), Some(3), "it was ended");
+    let mut told = desk.snapshot(&["token", "create", "ci", "--scope", "king"]);
+    told += &desk.snapshot(&["user", "create", "anna"]);
+    told += &desk.snapshot(&["user", "create", "anna"]);
+    told += &desk.snapshot(&["user", "admin", "anna", "true"]);
+    told += &desk.snapshot(&["user", "rm", "anna"]);
+    expect![[r#"
+        $ lightship token create ci --scope king
+        error: invalid value 'king' for '--scope <SCOPE>': expected admin, or viewer, operator, developer or owner, optionally followed by a colon and a fleet
+
+        For more information, try '--help'.
+        [exit code 2]
+        $ lightship user create anna
+        anna may log in
+        [exit code 0]
+        $ lightship user create anna
+        error: it exists already
+        [exit code 5]
+        $ lightship user admin anna true
+        USER  OF THE SERVER  SINCE
+        anna  administrator  TIME
+        [exit code 0]
+        $ lightship user rm anna
+        anna may not log in any more
+        [exit code 0]
+    "#]]
+    .assert_eq(&told);
+    let changes = desk.json(&["changes", "--all", "-n", "3"]);
+    let what: Vec<&str> = changes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| change["what"].as_str().unwrap())
+        .collect();
+    assert_eq!(what, ["user.deleted", "user.admin-changed", "user.created"]);
+}
