@@ -4,6 +4,7 @@ use core::fmt;
 
 /// Why an image is not bootable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
 pub enum Reject {
     /// The flash could not be read.

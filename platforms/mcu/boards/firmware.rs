@@ -2,15 +2,17 @@
 //!
 //! The application's self-test is its own version: a patch number other than 0 says how it is
 //! broken, so that the tests can make firmware that fails in each way.
+//! What it says goes through defmt to the board's port and to the fleet.
 
-use core::fmt::{self, Write};
 use embassy_futures::join::join;
 use embassy_futures::select::select;
 use embassy_net::udp::{PacketMetadata, UdpSocket};
 use embassy_net::{Config, Stack, StackResources};
 use embassy_net_driver::Driver;
 use embedded_storage::nor_flash::NorFlash;
-use lightship_mcu::agent::{self, Application, Board, Log, Memory, Options, Parts, Udp};
+use lightship_mcu::agent::{
+    self, Application, Board, Log, Memory, Options, Parts, ResetReason, Udp,
+};
 use lightship_mcu::slots::Slots;
 
 /// Components of a release that the boards run.
@@ -51,26 +53,25 @@ pub(crate) struct Firmware<B, S, R, C> {
     pub(crate) config: C,
     /// Whether MQTT is used.
     pub(crate) mqtt: bool,
+    /// Does what the processor refuses.
+    pub(crate) fault: fn() -> !,
+}
+
+defmt::timestamp!("{=u64:ms}", embassy_time::Instant::now().as_millis());
+
+/// What is logged goes to the fleet; the board passes it to its port as well.
+pub(crate) fn ship(frames: &[u8]) {
+    LOG.frames(frames);
 }
 
 impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
     /// Runs for as long as the agent does.
-    pub(crate) async fn run(mut self, room: &mut Room, card: impl Driver, mut out: impl Write) {
+    pub(crate) async fn run(mut self, room: &mut Room, card: impl Driver) {
         let mut seed = [0; 8];
-        let version = self.slots.running().map(|header| header.version);
-        let report = self.slots.report();
-        match version {
-            Ok(version) => say(
-                &mut out,
-                format_args!(
-                    "boot version={version} why={:?} outcome={:?}",
-                    report.why, report.outcome
-                ),
-            ),
-            Err(error) => say(&mut out, format_args!("failed: {error:?}")),
-        }
+        let patch = self.tell_of_boot();
+        let reason = self.board.reset_reason();
         if self.board.random(&mut seed).is_err() {
-            return say(&mut out, format_args!("failed: no randomness"));
+            return defmt::error!("no randomness");
         }
         let (net, mut network) = embassy_net::new(
             card,
@@ -101,32 +102,45 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
                 &APPLICATION,
             );
             match end.await {
-                Ok(_) => say(&mut out, format_args!("the agent has ended")),
-                Err(error) => say(&mut out, format_args!("failed: {error}")),
+                Ok(_) => defmt::println!("the agent has ended"),
+                Err(error) => defmt::error!("failed: {}", defmt::Display2Format(&error)),
             }
         };
-        let work = join(
-            agent,
-            application(net, version.map_or(0, |version| version.patch)),
-        );
+        let work = join(agent, application(net, patch, reason, self.fault));
         select(network.run(), work).await;
+    }
+
+    /// Says what runs and why, and returns the version's patch number.
+    fn tell_of_boot(&mut self) -> u32 {
+        let report = self.slots.report();
+        let Ok(header) = self.slots.running() else {
+            defmt::error!("the running image cannot be read");
+            return 0;
+        };
+        let version = header.version;
+        defmt::println!(
+            "boot version={=u16}.{=u16}.{=u32} why={} outcome={}",
+            version.major,
+            version.minor,
+            version.patch,
+            report.why,
+            report.outcome
+        );
+        version.patch
     }
 }
 
 /// Where your own code stands.
-async fn application(net: Stack<'_>, patch: u32) {
+async fn application(net: Stack<'_>, patch: u32, reason: ResetReason, fault: fn() -> !) {
     net.wait_config_up().await;
-    match patch {
-        0 => APPLICATION.confirm(),
-        1 => APPLICATION.fail(),
-        2 => loop {
+    match (patch, reason) {
+        // Some break once.
+        (0, _) | (4 | 5, ResetReason::Fault) => APPLICATION.confirm(),
+        (1, _) => APPLICATION.fail(),
+        (2, _) => loop {
             core::hint::spin_loop();
         },
+        (5, _) => fault(),
         _ => panic!("broken as patch {patch} says"),
     }
-}
-
-/// A port that cannot take a line does not stop the firmware.
-pub(crate) fn say(out: &mut impl Write, line: fmt::Arguments<'_>) {
-    let _ = writeln!(out, "{line}");
 }

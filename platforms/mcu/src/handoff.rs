@@ -7,6 +7,7 @@ use crate::Slot;
 
 /// Why the running image was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
 pub enum Why {
     /// It is the confirmed image.

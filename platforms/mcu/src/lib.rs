@@ -16,6 +16,7 @@ pub mod last_words;
 pub mod ledger;
 pub mod limits;
 mod log;
+pub mod origin;
 mod record;
 pub mod seed;
 pub mod slots;

@@ -66,6 +66,7 @@ pub enum Phase {
 
 /// How an update ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Outcome {
     /// There was none, or it has not ended.
     None,
@@ -79,6 +80,7 @@ pub enum Outcome {
 
 /// Why an update was reverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Revert {
     /// The application asked for it.
     Asked,

@@ -37,10 +37,15 @@ impl Desk {
 
     /// The same, with more in the server's configuration.
     pub fn with_server_that(has: &str) -> Self {
+        Self::with_hub("listen = \"127.0.0.1:0\"", has)
+    }
+
+    /// The same, with a tunnel hub as these lines say.
+    fn with_hub(tunnel: &str, has: &str) -> Self {
         let mut desk = Self::bare();
         let data = desk.path("data");
         let config = format!(
-            "data = {data:?}\n[https]\nlisten = \"127.0.0.1:0\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[tunnel]\nlisten = \"127.0.0.1:0\"\n[admin]\npassword = {PASSWORD:?}\n{has}"
+            "data = {data:?}\n[https]\nlisten = \"127.0.0.1:0\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[tunnel]\n{tunnel}\n[admin]\npassword = {PASSWORD:?}\n{has}"
         );
         desk.write("server.toml", &config);
         let mut command = desk.command(&["serve", "--json", "--config"]);
@@ -61,7 +66,25 @@ impl Desk {
 
     /// A desk whose person is logged in and has a fleet with keys.
     pub fn with_fleet() -> Self {
-        let desk = Self::with_server();
+        Self::with_server().found()
+    }
+
+    /// The same, for devices that see this host's loopback at an address of their own.
+    pub fn with_fleet_seen_at(host: &str) -> Self {
+        // Devices are told of the ports before the hub listens.
+        let free = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let [hub, enrolment] = [free(), free()].map(|socket| socket.local_addr().unwrap().port());
+        let tunnel = [
+            format!("listen = \"127.0.0.1:{hub}\"\nendpoint = \"{host}:{hub}\""),
+            format!(
+                "enrolment = \"127.0.0.1:{enrolment}\"\nenrolment_endpoint = \"{host}:{enrolment}\""
+            ),
+        ];
+        Self::with_hub(&tunnel.join("\n"), "").found()
+    }
+
+    fn found(self) -> Self {
+        let desk = self;
         desk.ok(&["login", &desk.url, "--fingerprint", &desk.fingerprint]);
         desk.ok(&["fleet", "create", "harbour"]);
         desk.ok(&["keys", "init", "--no-passphrase"]);

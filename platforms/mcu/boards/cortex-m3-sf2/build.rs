@@ -11,5 +11,11 @@ fn main() {
         println!("cargo:rustc-link-arg-bin={program}=-L{here}/memory/{map}");
     }
     println!("cargo:rustc-link-search={here}/memory");
+    // The table of what is logged.
+    println!("cargo:rustc-link-arg-bin=firmware=-Tdefmt.x");
+    for silent in ["bootloader", "drivers", "probe"] {
+        println!("cargo:rustc-link-arg-bin={silent}=-T{here}/../silent.x");
+    }
     println!("cargo:rerun-if-changed=memory");
+    println!("cargo:rerun-if-changed=../silent.x");
 }

@@ -1,6 +1,7 @@
 //! What the firmware logs, on its way to the fleet: batched, bounded, the oldest given up first.
 //!
-//! Frames of defmt stay as they are; only the ELF of the release that made them explains them, and that is on the publisher's machine.
+//! Frames of defmt stay as they are; only the ELF of the image that made them explains them, and that is on the publisher's machine.
+//! So each batch of them begins with which image that is ([`origin`](crate::origin)).
 
 use core::cell::RefCell;
 use core::fmt::{self, Write};
@@ -14,6 +15,7 @@ use lightship_https::device::{Kind, Logs};
 
 use super::tunnel::Ways;
 use crate::limits::{FRAMES_BYTES, LINES_BYTES, LOG_BATCH, LOG_PAUSE, LOG_RETRY};
+use crate::origin::{ORIGIN_LEN, Origin};
 
 /// What waits to be sent; a `static` that the logger and the agent share.
 pub struct Log {
@@ -24,6 +26,7 @@ pub struct Log {
 struct Waiting {
     frames: Ring<FRAMES_BYTES, 0>,
     lines: Ring<LINES_BYTES, b'\n'>,
+    origin: Origin,
 }
 
 impl Log {
@@ -33,6 +36,7 @@ impl Log {
             waiting: Mutex::new(RefCell::new(Waiting {
                 frames: Ring::new(),
                 lines: Ring::new(),
+                origin: Origin::NONE,
             })),
             some: Signal::new(),
         }
@@ -42,7 +46,15 @@ impl Log {
     pub fn frames(&self, bytes: &[u8]) {
         self.waiting
             .lock(|waiting| waiting.borrow_mut().frames.put(bytes));
-        self.some.signal(());
+        if bytes.ends_with(&[0]) {
+            self.some.signal(());
+        }
+    }
+
+    /// Says which image logs.
+    pub(super) fn comes_from(&self, origin: Origin) {
+        self.waiting
+            .lock(|waiting| waiting.borrow_mut().origin = origin);
     }
 
     /// Takes a line of text.
@@ -60,15 +72,19 @@ impl Log {
         }
     }
 
-    /// Copies the oldest of what waits to the start of `batch`, whole frames or lines, and says what it is.
+    /// Copies the oldest of what waits to the start of `batch`, whole frames behind their origin or lines, and says what it is.
     fn oldest(&self, batch: &mut [u8]) -> Option<(Kind, usize)> {
         self.waiting.lock(|waiting| {
             let waiting = waiting.borrow();
             match waiting.lines.oldest(batch) {
-                0 => match waiting.frames.oldest(batch) {
-                    0 => None,
-                    len => Some((Kind::Defmt, len)),
-                },
+                0 => {
+                    let (origin, frames) = batch.split_at_mut(ORIGIN_LEN);
+                    origin.copy_from_slice(&waiting.origin.to_bytes());
+                    match waiting.frames.oldest(frames) {
+                        0 => None,
+                        len => Some((Kind::Defmt, ORIGIN_LEN + len)),
+                    }
+                }
                 len => Some((Kind::Lines, len)),
             }
         })
@@ -80,7 +96,7 @@ impl Log {
             let waiting = &mut *waiting.borrow_mut();
             match kind {
                 Kind::Lines => waiting.lines.forget(batch),
-                Kind::Defmt => waiting.frames.forget(batch),
+                Kind::Defmt => waiting.frames.forget(&batch[ORIGIN_LEN..]),
             }
         });
     }
@@ -235,15 +251,19 @@ mod tests {
             log.frames(&[0]);
         }
         let mut batch = [0; LOG_BATCH];
+        let image = Origin::new(&[7; 32], 0x100);
+        log.comes_from(image);
         let (kind, len) = log.oldest(&mut batch).unwrap();
         assert_eq!(kind, Kind::Defmt);
-        assert!(len.is_multiple_of(16), "whole frames: {len}");
-        assert_eq!(batch[0], batch[14], "it starts with a whole frame");
-        assert_eq!(batch[15], 0);
+        let (origin, frames) = Origin::split(&batch[..len]).unwrap();
+        assert_eq!(origin, image, "it says which image logged");
+        assert!(frames.len().is_multiple_of(16), "whole frames: {len}");
+        assert_eq!(frames[0], frames[14], "it starts with a whole frame");
+        assert_eq!(frames[15], 0);
         let mut frames = 0;
         while let Some((kind, len)) = log.oldest(&mut batch) {
             log.sent(kind, &batch[..len]);
-            frames += len / 16;
+            frames += (len - ORIGIN_LEN) / 16;
         }
         assert_eq!(frames, FRAMES_BYTES / 16, "as many as fit are kept");
     }
@@ -259,7 +279,7 @@ mod tests {
         }
         log.sent(kind, &batch[..len]);
         let (_, full) = log.oldest(&mut batch).unwrap();
-        assert_eq!(full, LOG_BATCH);
-        assert_eq!(batch[..2], [2, 0]);
+        assert!(full > LOG_BATCH - 2);
+        assert_eq!(batch[ORIGIN_LEN..][..2], [2, 0]);
     }
 }

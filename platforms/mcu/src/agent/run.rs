@@ -36,6 +36,7 @@ use crate::limits::{
     CONNECTIONS, FAULT_BYTES, FEED_EVERY, FIRST_TUNNEL_TIME_S, LOG_BATCH, MESSAGE_BYTES,
     RECORDS_BYTES, TEXT_BYTES, TUNNEL_RECEIVE, TUNNEL_SEND,
 };
+use crate::origin::Origin;
 use crate::slots::Slots;
 
 /// When an image on trial counts as healthy.
@@ -288,6 +289,7 @@ fn tell_of_boot(log: &Log, board: &RefCell<impl Board>, firmware: &mut Firmware<
     let mut board = board.borrow_mut();
     let report = firmware.report();
     if let Ok(header) = firmware.running() {
+        log.comes_from(Origin::new(&header.digest, header.load));
         log.line(format_args!(
             "started: reset={} version={} slot={:?} why={:?} outcome={:?}",
             board.reset_reason().as_str(),

@@ -1,12 +1,13 @@
 //! A virtual board: its programs, its flash as files, and QEMU.
 
 use crate::images;
+use lightship_frames::{Stream, Table};
 use lightship_image::elf;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::{fs, thread};
 
 /// What the boards differ in.
@@ -123,6 +124,8 @@ const TAIL: usize = 1024;
 /// A board that can be started.
 pub(crate) struct Board {
     pub(crate) kind: &'static Kind,
+    /// The program as the linker made it, and as it lies in a slot.
+    pub(crate) elf: Vec<u8>,
     firmware: elf::Flat,
     files: Files,
     _folder: tempfile::TempDir,
@@ -149,7 +152,8 @@ impl Board {
             let found = programs.iter().find(|path| path.ends_with(name));
             fs::read(found.expect("the board has this program")).unwrap()
         };
-        let firmware = elf::flatten(&program(firmware), Some(kind.load)).unwrap();
+        let elf = program(firmware);
+        let firmware = elf::flatten(&elf, Some(kind.load)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let files = Files {
@@ -160,6 +164,7 @@ impl Board {
         fs::write(&files.bootloader, bootloader(kind, &program("bootloader"))).unwrap();
         let board = Self {
             kind,
+            elf,
             firmware,
             files,
             _folder: folder,
@@ -193,6 +198,16 @@ impl Board {
             byte.0
         });
         images::sign(self.kind, (major, patch), &body)
+    }
+
+    /// The firmware as version `1.0.patch`, made of nothing but its ELF file.
+    pub(crate) fn bare_image(&self, patch: u32) -> Vec<u8> {
+        images::sign(self.kind, (1, patch), &self.firmware.body)
+    }
+
+    /// Puts an image into the slot that the factory fills, while the power is off.
+    pub(crate) fn install(&self, image: &[u8]) {
+        self.write(self.kind.first_slot, image);
     }
 
     /// Puts an image where the running firmware finds it, while the power is off.
@@ -251,14 +266,13 @@ impl Board {
             .spawn()
             .unwrap();
         let (sender, lines) = channel();
-        let output = BufReader::new(child.stdout.take().unwrap());
+        let output = child.stdout.take().unwrap();
+        let table = Table::read(&self.elf);
         // It ends with QEMU's output.
-        thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
+        thread::spawn(move || match table {
+            Ok(table) => hear_frames(output, &table, &sender),
+            // A program that logs nothing with defmt speaks text.
+            Err(_) => hear_lines(output, &sender),
         });
         let control = self.files.control.clone();
         Machine {
@@ -301,6 +315,26 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Passes on the lines of a program that speaks text.
+fn hear_lines(output: ChildStdout, lines: &Sender<String>) -> Option<()> {
+    for line in BufReader::new(output).lines() {
+        lines.send(line.ok()?).ok()?;
+    }
+    None
+}
+
+/// Passes on what a program logs with defmt.
+fn hear_frames(mut output: ChildStdout, table: &Table, lines: &Sender<String>) -> Option<()> {
+    let (mut frames, mut piece) = (Stream::new(table), [0; 256]);
+    loop {
+        let len = output.read(&mut piece).ok().filter(|len| *len > 0)?;
+        for line in frames.take(&piece[..len]) {
+            let text = line.map_or("(no frame)".to_owned(), |line| line.text);
+            lines.send(text).ok()?;
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 #[cfg(feature = "firmware")]
 pub mod clock;
 #[cfg(feature = "firmware")]
+#[path = "../../hardware.rs"]
 pub mod hardware;
 pub mod interrupts;
 pub mod layout;

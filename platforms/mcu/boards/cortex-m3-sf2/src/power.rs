@@ -21,3 +21,8 @@ pub fn reset_because(cause: Cause, text: fmt::Arguments<'_>) -> ! {
 pub fn last_words() -> Option<LastWords> {
     layout::last_words().take()
 }
+
+/// Does what the processor refuses.
+pub fn fault() -> ! {
+    cortex_m::asm::udf()
+}

@@ -7,6 +7,7 @@
 use core::cell::RefCell;
 use cortex_m::peripheral::SYST;
 use embedded_storage::nor_flash::ReadNorFlash;
+use lightship_mcu::agent::NoEntropy;
 use lightship_mcu::seed::{Error, Old, Seed};
 
 use crate::layout;
@@ -35,4 +36,12 @@ pub fn open(flash: &RefCell<SpiNor>) -> Result<Seed, Error> {
 pub fn address(seed: &Seed) -> [u8; 6] {
     let [a, b, c, d, e, f, ..] = seed.identity();
     [a, b, c, d, e, f]
+}
+
+/// Where the agent's randomness comes from.
+pub type Source = Seed;
+
+pub(crate) fn fill(source: &mut Source, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+    source.fill(bytes);
+    Ok(())
 }

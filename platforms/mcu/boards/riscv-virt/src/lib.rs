@@ -7,6 +7,7 @@ pub mod clock;
 #[cfg(feature = "firmware")]
 pub mod faults;
 #[cfg(feature = "firmware")]
+#[path = "../../hardware.rs"]
 pub mod hardware;
 #[cfg(feature = "firmware")]
 pub mod interrupts;

@@ -27,6 +27,12 @@ pub fn last_words() -> Option<LastWords> {
     layout::last_words().take()
 }
 
+/// Does what the processor refuses.
+pub fn fault() -> ! {
+    // SAFETY: the processor refuses this instruction, and nothing comes after it.
+    unsafe { core::arch::asm!("unimp", options(noreturn)) }
+}
+
 /// Waits for ever.
 pub fn idle() -> ! {
     loop {

@@ -2,6 +2,8 @@
 //!
 //! Virtio 1.1, section 5.4.
 
+use lightship_mcu::agent::NoEntropy;
+
 use crate::virtio::{Device, Error, Kind, Memory, Queue, Way};
 
 const BUFFER: usize = 64;
@@ -72,4 +74,11 @@ impl Random {
         buffer.fill(0);
         Ok(filled)
     }
+}
+
+/// Where the agent's randomness comes from.
+pub type Source = Random;
+
+pub(crate) fn fill(source: &mut Source, bytes: &mut [u8]) -> Result<(), NoEntropy> {
+    source.fill(bytes).map_err(|_| NoEntropy)
 }

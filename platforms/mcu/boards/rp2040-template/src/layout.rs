@@ -3,7 +3,7 @@
 use core::cell::RefCell;
 use embassy_rp::flash::{Blocking, ERASE_SIZE, Flash};
 use embassy_rp::peripherals::FLASH;
-use lightship_bootloader::ram::Mailbox;
+use lightship_bootloader::ram::{Epitaph, Mailbox};
 use lightship_image::check::{Place, Span};
 use lightship_mcu::Device;
 use lightship_mcu::boot::swap::Pair;
@@ -24,14 +24,25 @@ const UNIT: u32 = ERASE_SIZE as u32;
 const XIP: u32 = 0x1000_0000;
 /// After the bootloader's 64 KB.
 const RECORDS: u32 = 0x1_0000;
+/// The agent's records, four units.
+const AGENT: u32 = 0x1_2000;
+/// What the device is told in the factory, one unit.
+const CONFIGURATION: u32 = 0x1_6000;
+/// The secret that randomness is made of, two units.
+const SEED: u32 = 0x1_7000;
 const FIRST: u32 = 0x2_0000;
 const SLOT_LEN: u32 = 832 << 10;
 const SECOND: u32 = FIRST + SLOT_LEN;
 const RAM: Span = Span {
-    start: 0x2000_0000,
-    len: (264 << 10) - 16,
+    start: 0x2000_0200,
+    len: (264 << 10) - 512,
 };
+/// The RAM's first 512 bytes survive a reset: no memory map has them.
+/// Its last ones do not: the chip's own ROM has its stack there, and puts the second stage there.
+const LAST_WORDS: usize = 0x2000_0000;
+const MAILBOX: usize = 0x2000_01F0;
 
+const _: () = assert!(SEED + 2 * UNIT <= FIRST);
 const _: () = assert!(SECOND + SLOT_LEN + UNIT <= FLASH_LEN as u32);
 
 /// The records, and the two partitions whose images change places.
@@ -39,6 +50,21 @@ pub fn partitions(flash: &RefCell<Chip>) -> (Partition<'_>, Pair<Partition<'_>, 
     let part = |start, len| Window::new(Shared(flash), start, len);
     let (first, second) = (part(FIRST, SLOT_LEN), part(SECOND, SLOT_LEN + UNIT));
     (part(RECORDS, 2 * UNIT), Pair { first, second })
+}
+
+/// The agent's records.
+pub fn agent_records(flash: &RefCell<Chip>) -> Partition<'_> {
+    Window::new(Shared(flash), AGENT, 4 * UNIT)
+}
+
+/// What the device is told in the factory: what `lightship config --format firmware` writes.
+pub fn configuration(flash: &RefCell<Chip>) -> Partition<'_> {
+    Window::new(Shared(flash), CONFIGURATION, UNIT)
+}
+
+/// The secret that randomness is made of: what `lightship_mcu::seed::provision` makes.
+pub fn seed(flash: &RefCell<Chip>) -> Partition<'_> {
+    Window::new(Shared(flash), SEED, 2 * UNIT)
 }
 
 /// What this board accepts.
@@ -57,6 +83,12 @@ const KEYS: [[u8; 32]; 1] = [*include_bytes!("../../virtual-release-key.pub")];
 
 /// Where the bootloader leaves its word.
 pub fn mailbox() -> Mailbox {
-    // SAFETY: both memory maps leave the last 16 bytes of the RAM out.
-    unsafe { Mailbox::at((RAM.start + RAM.len) as usize) }
+    // SAFETY: no memory map has the first 512 bytes of the RAM; these are the last 16 of them.
+    unsafe { Mailbox::at(MAILBOX) }
+}
+
+/// Where a firmware says why it ended.
+pub fn last_words() -> Epitaph {
+    // SAFETY: as above; these are the first 256 of them.
+    unsafe { Epitaph::at(LAST_WORDS) }
 }

@@ -35,7 +35,7 @@ impl drivers::Hardware for Hardware {
     }
 
     fn fault(&mut self) -> ! {
-        cortex_m::asm::udf()
+        power::fault()
     }
 
     fn last_words(&mut self) -> Option<LastWords> {

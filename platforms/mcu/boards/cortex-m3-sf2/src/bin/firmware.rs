@@ -12,7 +12,7 @@ use embedded_storage::nor_flash::ReadNorFlash;
 use lightship_board_cortex_m3_sf2::hardware::{Hardware, PATIENCE_MS};
 use lightship_board_cortex_m3_sf2::network::{self, Mac};
 use lightship_board_cortex_m3_sf2::{
-    clock, interrupts, layout, power, random, spi_nor::SpiNor, uart::Uart, watchdog,
+    clock, interrupts, layout, power, random, spi_nor::SpiNor, uart, watchdog,
 };
 use lightship_mcu::agent::CoreCurve;
 use lightship_mcu::slots::Updater;
@@ -43,14 +43,19 @@ async fn story() {
         records: layout::agent_records(&flash),
         config: layout::configuration(&flash),
         mqtt: start != firmware::HTTP_ALONE,
+        fault: power::fault,
     };
-    firmware.run(ROOM.take(), mac, Uart).await;
+    firmware.run(ROOM.take(), mac).await;
 }
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
     static EXECUTOR: StaticCell<Executor> = StaticCell::new();
     layout::stack().paint();
+    lightship_logger::start(|frames| {
+        uart::send(frames);
+        firmware::ship(frames);
+    });
     clock::start();
     watchdog::feed(PATIENCE_MS);
     interrupts::start();

@@ -33,8 +33,7 @@ impl drivers::Hardware for Hardware {
     }
 
     fn fault(&mut self) -> ! {
-        // SAFETY: the processor refuses this instruction, and nothing comes after it.
-        unsafe { core::arch::asm!("unimp", options(noreturn)) }
+        power::fault()
     }
 
     fn last_words(&mut self) -> Option<LastWords> {

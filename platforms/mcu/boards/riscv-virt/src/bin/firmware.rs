@@ -12,7 +12,7 @@ use embedded_storage::nor_flash::ReadNorFlash;
 use lightship_board_riscv_virt::hardware::{Hardware, PATIENCE_MS};
 use lightship_board_riscv_virt::network::{self, Card};
 use lightship_board_riscv_virt::random::{self, Random};
-use lightship_board_riscv_virt::{clock, interrupts, layout, power, uart::Uart, watchdog};
+use lightship_board_riscv_virt::{clock, interrupts, layout, power, uart, watchdog};
 use lightship_mcu::agent::CoreCurve;
 use lightship_mcu::slots::{Ab, Updater};
 use static_cell::{ConstStaticCell, StaticCell};
@@ -52,14 +52,19 @@ async fn story() {
         records: layout::agent_records(&bank),
         config: layout::configuration(&bank),
         mqtt: start != firmware::HTTP_ALONE,
+        fault: power::fault,
     };
-    firmware.run(ROOM.take(), card, Uart).await;
+    firmware.run(ROOM.take(), card).await;
 }
 
 #[riscv_rt::entry]
 fn main() -> ! {
     static EXECUTOR: StaticCell<Executor> = StaticCell::new();
     layout::stack().paint();
+    lightship_logger::start(|frames| {
+        uart::send(frames);
+        firmware::ship(frames);
+    });
     clock::start();
     watchdog::feed(PATIENCE_MS);
     interrupts::start();

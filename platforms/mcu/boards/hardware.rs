@@ -1,12 +1,12 @@
-//! What the agent needs of the board beside its flash and network.
+//! What the agent needs of a virtual board beside its flash and network.
+//!
+//! The boards differ in where randomness comes from, and in what resets them.
 
-use core::fmt::Write;
 use lightship_core::Note;
 use lightship_mcu::agent::{Board, NoEntropy, ResetReason};
 use lightship_mcu::last_words::LastWords;
 
-use crate::random::Random;
-use crate::uart::Uart;
+use crate::random::{self, Source};
 use crate::{Cause, layout, power, watchdog};
 
 /// The watchdog bites after so long without being fed; the agent feeds it twice a second.
@@ -14,7 +14,7 @@ pub const PATIENCE_MS: u32 = 10_000;
 
 /// The board, as the agent sees it.
 pub struct Hardware {
-    random: Random,
+    random: Source,
     last_words: Option<LastWords>,
     /// The most stack that was told of.
     stack: usize,
@@ -22,7 +22,7 @@ pub struct Hardware {
 
 impl Hardware {
     /// The board, with its random source.
-    pub fn new(random: Random) -> Self {
+    pub fn new(random: Source) -> Self {
         let last_words = power::last_words();
         Self {
             random,
@@ -34,7 +34,7 @@ impl Hardware {
 
 impl Board for Hardware {
     fn random(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
-        self.random.fill(bytes).map_err(|_| NoEntropy)
+        random::fill(&mut self.random, bytes)
     }
 
     fn reset(&mut self) {
@@ -46,7 +46,7 @@ impl Board for Hardware {
     }
 
     fn fetched(&mut self, bytes: u64) {
-        let _ = writeln!(Uart, "fetched {bytes}");
+        defmt::println!("fetched {=u64}", bytes);
     }
 
     fn reset_reason(&mut self) -> ResetReason {
@@ -64,12 +64,11 @@ impl Board for Hardware {
     }
 
     fn note(&mut self, note: &Note) {
-        // A port that cannot take a line does not stop the agent.
-        let _ = writeln!(Uart, "{note:?}");
+        defmt::info!("{}", note);
         let used = layout::stack().used();
         if used > self.stack {
             self.stack = used;
-            let _ = writeln!(Uart, "stack {used}");
+            defmt::println!("stack {=usize}", used);
         }
     }
 }

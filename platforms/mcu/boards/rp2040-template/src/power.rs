@@ -1,0 +1,48 @@
+//! Why a firmware ended: word of it is left in RAM, and the chip starts again.
+
+use core::fmt;
+use cortex_m::peripheral::SCB;
+pub use lightship_bootloader::last_words::Cause;
+use lightship_bootloader::last_words::LastWords;
+
+use crate::layout;
+
+/// Resets the chip; RAM keeps what it holds.
+pub fn reset() -> ! {
+    SCB::sys_reset()
+}
+
+/// Leaves word of why, then resets the chip.
+pub fn reset_because(cause: Cause, text: fmt::Arguments<'_>) -> ! {
+    layout::last_words().leave(cause, text);
+    reset()
+}
+
+/// What the firmware before the reset left; nothing if the power was off.
+pub fn last_words() -> Option<LastWords> {
+    layout::last_words().take()
+}
+
+/// Defines the panic and fault handlers of an image; a bootloader has neither.
+#[macro_export]
+macro_rules! faults {
+    () => {
+        #[panic_handler]
+        fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::layout::last_words().leave_panic(info);
+            $crate::power::reset()
+        }
+
+        #[cortex_m_rt::exception]
+        unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
+            $crate::power::reset_because(
+                $crate::power::Cause::Fault,
+                format_args!(
+                    "fault at {:#010x}, called from {:#010x}",
+                    frame.pc(),
+                    frame.lr()
+                ),
+            )
+        }
+    };
+}
