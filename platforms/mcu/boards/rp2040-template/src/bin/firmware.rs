@@ -20,8 +20,7 @@ use embedded_hal_bus::spi::ExclusiveDevice;
 use lightship_board_rp2040_template::hardware::{self, Hardware};
 use lightship_board_rp2040_template::layout::{self, Chip};
 use lightship_board_rp2040_template::power;
-use lightship_image::dalek::Dalek;
-use lightship_mcu::agent::{self, Application, Log, Memory, Options, Parts, Udp};
+use lightship_mcu::agent::{self, Application, CoreCurve, Log, Memory, Options, Parts, Udp};
 use lightship_mcu::slots::Updater;
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -71,7 +70,7 @@ async fn lightship(stack: Stack<'static>, hardware: Hardware, flash: &'static Re
     let (records, pair) = layout::partitions(flash);
     let parts = Parts {
         board: hardware,
-        slots: Updater::new(records, pair, layout::device(), Dalek, handoff),
+        slots: Updater::new(records, pair, layout::device(), CoreCurve, handoff),
         records: layout::agent_records(flash),
         config: layout::configuration(flash),
         outside: Udp::new(stack, socket),
