@@ -24,6 +24,9 @@ impl Hardware {
     /// The board, with its random source.
     pub fn new(random: Source) -> Self {
         let last_words = power::last_words();
+        if let Some(words) = &last_words {
+            defmt::println!("the last life ended: {=str}", words.text());
+        }
         Self {
             random,
             last_words,
