@@ -1,7 +1,7 @@
 //! The loop with a platform and a link that the test plays, in virtual time.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{pending, poll_fn};
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use lightship_core::trust::*;
 use lightship_core::wire::{Blob, Down, Registered, Rejection, SignedTarget, Up};
 use lightship_core::{Agent, Config, Credentials, Failure, Note, StepId, limits};
 use lightship_driver::{Clock, Driver, End, Happening, Platform, Task};
-use lightship_link::{Event as LinkEvent, Failure as LinkFailure, Known, Link, NotTaken};
+use lightship_link::{Event as LinkEvent, Failure as LinkFailure, Known, Link, NotTaken, Unreachable};
 
 const TODAY: u64 = 1_800_000_000;
 
@@ -63,11 +63,16 @@ struct FleetLink {
     is_deaf: bool,
     /// Acknowledges nothing for now.
     holds: Rc<Cell<bool>>,
+    /// What the platform has happen to the link.
+    air: Air,
 }
+
+type Air = Rc<RefCell<VecDeque<Said>>>;
 
 enum Said {
     Up,
     Down,
+    Lost,
     Sent,
     Registered(Uuid),
     Target(Vec<u8>, Vec<u8>),
@@ -141,8 +146,10 @@ impl Link for FleetLink {
         if self.holds.get() && matches!(self.events.front(), Some(Said::Sent)) {
             return pending().await;
         }
-        match self.events.pop_front() {
+        let said = self.events.pop_front();
+        match said.or_else(|| self.air.borrow_mut().pop_front()) {
             None => pending().await,
+            Some(Said::Lost) => LinkEvent::Down(LinkFailure::Unreachable(Unreachable::Broken)),
             Some(Said::Up) => LinkEvent::Up { resumed: false },
             Some(Said::Down) => {
                 self.open.set((self.open.get().0, true));
@@ -181,6 +188,10 @@ struct Board {
     cancelled: Vec<StepId>,
     /// Inventories that fail.
     breaks: u8,
+    /// Fetches that were begun.
+    fetches: Rc<Cell<u32>>,
+    /// Where a fetch comes in two parts, the connection breaks and is made over another link between them.
+    air: Option<Air>,
     /// What hangs for ever.
     hangs: Option<&'static str>,
     ends_when: Option<fn(&Note) -> bool>,
@@ -234,7 +245,16 @@ impl Platform for Board {
                 let broken = Happening::Done(id, Err(Failure::Storage));
                 self.happenings.push_back(broken);
             }
-            Task::Fetch(component) => done(Presence::Fetched, component),
+            Task::Fetch(component) => {
+                self.fetches.set(self.fetches.get() + 1);
+                if self.air.is_some() {
+                    let parts = [5, 10].map(|bytes| Happening::Progressed(id, bytes));
+                    self.happenings.extend(parts);
+                }
+                let instance = (component.name.clone(), component.instance());
+                self.instances.insert(instance, Presence::Fetched);
+                self.happenings.push_back(Happening::Done(id, Ok(())));
+            }
             Task::Stage(component) => done(Presence::Staged, component),
             Task::Start(component) => done(Presence::Healthy, component),
             Task::Confirm(_) | Task::Stop(_) | Task::Remove(_) | Task::TakeInventory => {
@@ -255,10 +275,13 @@ impl Platform for Board {
     }
 
     async fn next(&mut self) -> Happening {
-        match self.happenings.pop_front() {
-            Some(happening) => happening,
-            None => pending().await,
+        let Some(happening) = self.happenings.pop_front() else {
+            return pending().await;
+        };
+        if let (Happening::Progressed(_, 5), Some(air)) = (&happening, &self.air) {
+            air.borrow_mut().extend([Said::Lost, Said::Switched]);
         }
+        happening
     }
 
     fn raise_floor(&mut self, _: u32) {}
@@ -334,6 +357,7 @@ fn run(board: Board) -> (Vec<Note>, Vec<StepId>, u32, u64) {
     let link = FleetLink {
         release: Some(release()),
         reports: Rc::clone(&reports),
+        air: board.air.clone().unwrap_or_default(),
         ..FleetLink::default()
     };
     let agent = Agent::<2>::new(config(), Saved::default(), [5; 32], clock.now());
@@ -448,6 +472,31 @@ fn garbage_and_changes_of_transport_are_told_to_the_agent() {
         why: Some(Failure::Network),
     };
     assert!(notes.contains(&switched), "{notes:?}");
+}
+
+#[test]
+fn a_fetch_goes_on_while_the_connection_breaks_and_is_made_over_another_link() {
+    let fetches = Rc::new(Cell::new(0));
+    let board = Board {
+        fetches: Rc::clone(&fetches),
+        air: Some(Air::default()),
+        ..until_committed()
+    };
+    let (notes, cancelled, ..) = run(board);
+    let mut after = notes.iter();
+    let mut then = |wanted: fn(&Note) -> bool| after.any(wanted);
+    assert!(
+        then(|note| matches!(note, Note::TargetAccepted(_)))
+            && then(|note| matches!(note, Note::Disconnected { .. }))
+            && then(|note| matches!(note, Note::Switched { .. }))
+            && then(|note| matches!(note, Note::Committed(_))),
+        "{notes:?}"
+    );
+    assert_eq!((fetches.get(), cancelled.len()), (1, 0), "it is one fetch");
+    let failed = notes
+        .iter()
+        .any(|note| matches!(note, Note::StepFailed { .. }));
+    assert!(!failed, "{notes:?}");
 }
 
 #[test]
