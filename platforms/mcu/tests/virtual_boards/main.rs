@@ -9,6 +9,7 @@
 
 #[allow(dead_code, reason = "the fleet's test uses the rest")]
 mod board;
+mod configuration;
 mod drivers;
 mod images;
 
