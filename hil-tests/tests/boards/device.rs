@@ -149,9 +149,9 @@ impl Device {
         counts.next().unwrap_or(0)
     }
 
-    /// What the board last said of its stack.
-    pub(crate) fn stack(&self) -> Option<&str> {
-        let mut lines = self.said.iter().rev();
-        lines.find_map(|line| line.strip_prefix("stack "))
+    /// The most bytes of stack that the board said of any of its lives.
+    pub(crate) fn stack(&self) -> Option<u64> {
+        let said = self.said.iter().filter_map(|line| line.strip_prefix("stack "));
+        said.filter_map(|bytes| bytes.parse().ok()).max()
     }
 }

@@ -26,6 +26,8 @@ const BOARDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../platforms/mcu/boar
 const HOST: &str = "10.0.2.2";
 /// What a resumed download may fetch again: since the last record of its position.
 const PAGE: u64 = 4096;
+/// The deepest that a firmware's stack may go: what the Cortex-M3 has for it, but for an interrupt and a reserve.
+const STACK_MOST: u64 = 60 * 1024;
 
 fn is_long() -> bool {
     std::env::var_os("LIGHTSHIP_LONG").is_some()
@@ -65,7 +67,12 @@ async fn lives(kind: &'static Kind) {
         device.runs() == "2.0.0" && shore.shows(&good).await
     })
     .await;
-    println!("{}: stack {:?}", kind.name, device.stack());
+    let stack = device.stack().unwrap();
+    println!("{}: stack {stack}", kind.name);
+    // `cargo xtask size` shows it.
+    let path = format!("{}/stack-{}", env!("CARGO_TARGET_TMPDIR"), kind.name);
+    std::fs::write(path, stack.to_string()).unwrap();
+    assert!(stack <= STACK_MOST, "{stack} bytes of stack");
     shore.stop().await;
 }
 

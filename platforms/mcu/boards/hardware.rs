@@ -2,6 +2,8 @@
 //!
 //! The boards differ in where randomness comes from, and in what resets them.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use lightship_core::Note;
 use lightship_mcu::agent::{Board, NoEntropy, ResetReason};
 use lightship_mcu::last_words::LastWords;
@@ -11,6 +13,14 @@ use crate::{Cause, layout, power, watchdog};
 
 /// The watchdog bites after so long without being fed; the agent feeds it twice a second.
 pub const PATIENCE_MS: u32 = 10_000;
+
+/// What is being logged is for the port: it comes too often for the fleet.
+static PORT_ALONE: AtomicBool = AtomicBool::new(false);
+
+/// Whether what is being logged is for the fleet too.
+pub fn is_for_the_fleet() -> bool {
+    !PORT_ALONE.load(Ordering::Relaxed)
+}
 
 /// The board, as the agent sees it.
 pub struct Hardware {
@@ -49,7 +59,9 @@ impl Board for Hardware {
     }
 
     fn fetched(&mut self, bytes: u64) {
+        PORT_ALONE.store(true, Ordering::Relaxed);
         defmt::println!("fetched {=u64}", bytes);
+        PORT_ALONE.store(false, Ordering::Relaxed);
     }
 
     fn reset_reason(&mut self) -> ResetReason {
