@@ -151,7 +151,10 @@ impl Device {
 
     /// The most bytes of stack that the board said of any of its lives.
     pub(crate) fn stack(&self) -> Option<u64> {
-        let said = self.said.iter().filter_map(|line| line.strip_prefix("stack "));
+        let said = self
+            .said
+            .iter()
+            .filter_map(|line| line.strip_prefix("stack "));
         said.filter_map(|bytes| bytes.parse().ok()).max()
     }
 }

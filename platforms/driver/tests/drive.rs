@@ -18,7 +18,9 @@ use lightship_core::trust::*;
 use lightship_core::wire::{Blob, Down, Registered, Rejection, SignedTarget, Up};
 use lightship_core::{Agent, Config, Credentials, Failure, Note, StepId, limits};
 use lightship_driver::{Clock, Driver, End, Happening, Platform, Task};
-use lightship_link::{Event as LinkEvent, Failure as LinkFailure, Known, Link, NotTaken, Unreachable};
+use lightship_link::{
+    Event as LinkEvent, Failure as LinkFailure, Known, Link, NotTaken, Unreachable,
+};
 
 const TODAY: u64 = 1_800_000_000;
 

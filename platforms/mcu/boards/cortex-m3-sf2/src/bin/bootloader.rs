@@ -6,7 +6,7 @@
 use core::cell::RefCell;
 use core::panic::PanicInfo;
 use lightship_board_cortex_m3_sf2::{layout, protection, spi_nor::SpiNor};
-use lightship_bootloader::{Salty, jump, ram};
+use lightship_bootloader::{CoreCurve, jump, ram};
 use lightship_image::Header;
 use lightship_mcu::boot::{Boot, swap};
 use lightship_mcu::{Handoff, RecordLog};
@@ -38,7 +38,7 @@ fn boot() -> Option<(Handoff, Header)> {
     let mut log = RecordLog::open(records);
     // QEMU models no watchdog here: there is nothing to feed.
     let Boot::Run { handoff, header } =
-        swap::boot(&mut log, &mut pair, &device, &Salty, reset, &mut || ())
+        swap::boot(&mut log, &mut pair, &device, &CoreCurve, reset, &mut || ())
     else {
         return None;
     };

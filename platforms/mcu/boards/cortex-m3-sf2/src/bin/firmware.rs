@@ -9,12 +9,12 @@ mod firmware;
 use core::cell::RefCell;
 use embassy_executor::{Executor, Spawner};
 use embedded_storage::nor_flash::ReadNorFlash;
-use lightship_board_cortex_m3_sf2::hardware::{Hardware, PATIENCE_MS};
+use lightship_board_cortex_m3_sf2::hardware::{self, Hardware, PATIENCE_MS};
 use lightship_board_cortex_m3_sf2::network::{self, Mac};
 use lightship_board_cortex_m3_sf2::{
     clock, interrupts, layout, power, random, spi_nor::SpiNor, uart, watchdog,
 };
-use lightship_mcu::agent::CoreCurve;
+use lightship_mcu::CoreCurve;
 use lightship_mcu::slots::Updater;
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -54,7 +54,9 @@ fn main() -> ! {
     layout::stack().paint();
     lightship_logger::start(|frames| {
         uart::send(frames);
-        firmware::ship(frames);
+        if hardware::is_for_the_fleet() {
+            firmware::ship(frames);
+        }
     });
     clock::start();
     watchdog::feed(PATIENCE_MS);

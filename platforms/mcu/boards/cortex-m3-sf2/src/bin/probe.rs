@@ -10,7 +10,7 @@ use core::cell::RefCell;
 use core::panic::PanicInfo;
 use cortex_m::peripheral::SCB;
 use lightship_board_cortex_m3_sf2::{layout, spi_nor::SpiNor, uart::Uart};
-use lightship_image::salty::Salty;
+use lightship_mcu::CoreCurve;
 use lightship_mcu::slots::Updater;
 
 lightship_board_cortex_m3_sf2::no_interrupts!();
@@ -23,7 +23,7 @@ fn main() -> ! {
         SCB::sys_reset();
     };
     let (records, pair) = layout::partitions(&flash);
-    let mut slots = Updater::new(records, pair, layout::device(), Salty, handoff);
+    let mut slots = Updater::new(records, pair, layout::device(), CoreCurve, handoff);
     match probe::run(&mut slots, &mut layout::spare(&flash), &mut Uart) {
         probe::Next::Reset => SCB::sys_reset(),
         probe::Next::Idle => loop {

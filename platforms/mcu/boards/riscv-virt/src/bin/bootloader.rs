@@ -6,7 +6,7 @@
 use core::cell::RefCell;
 use core::panic::PanicInfo;
 use lightship_board_riscv_virt::{layout, power};
-use lightship_bootloader::{Salty, jump, ram};
+use lightship_bootloader::{CoreCurve, jump, ram};
 use lightship_image::Header;
 use lightship_mcu::boot::{Boot, ab};
 use lightship_mcu::{Handoff, RecordLog, Slot};
@@ -32,7 +32,7 @@ fn boot() -> Option<(Handoff, Header)> {
     let mut log = RecordLog::open(layout::records(&bank));
     // QEMU models no watchdog here: there is nothing to feed.
     let Boot::Run { handoff, header } =
-        ab::boot(&mut log, &mut slots, &device, &Salty, reset, &mut || ())
+        ab::boot(&mut log, &mut slots, &device, &CoreCurve, reset, &mut || ())
     else {
         return None;
     };

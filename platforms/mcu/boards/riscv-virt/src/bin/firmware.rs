@@ -9,11 +9,11 @@ mod firmware;
 use core::cell::RefCell;
 use embassy_executor::{Executor, Spawner};
 use embedded_storage::nor_flash::ReadNorFlash;
-use lightship_board_riscv_virt::hardware::{Hardware, PATIENCE_MS};
+use lightship_board_riscv_virt::hardware::{self, Hardware, PATIENCE_MS};
 use lightship_board_riscv_virt::network::{self, Card};
 use lightship_board_riscv_virt::random::{self, Random};
 use lightship_board_riscv_virt::{clock, interrupts, layout, power, uart, watchdog};
-use lightship_mcu::agent::CoreCurve;
+use lightship_mcu::CoreCurve;
 use lightship_mcu::slots::{Ab, Updater};
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -63,7 +63,9 @@ fn main() -> ! {
     layout::stack().paint();
     lightship_logger::start(|frames| {
         uart::send(frames);
-        firmware::ship(frames);
+        if hardware::is_for_the_fleet() {
+            firmware::ship(frames);
+        }
     });
     clock::start();
     watchdog::feed(PATIENCE_MS);

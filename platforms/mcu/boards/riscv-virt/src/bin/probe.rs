@@ -9,7 +9,7 @@ mod probe;
 use core::cell::RefCell;
 use core::panic::PanicInfo;
 use lightship_board_riscv_virt::{layout, power, uart::Uart};
-use lightship_image::salty::Salty;
+use lightship_mcu::CoreCurve;
 use lightship_mcu::slots::{Ab, Updater};
 
 #[riscv_rt::entry]
@@ -20,7 +20,7 @@ fn main() -> ! {
         power::reset();
     };
     let (records, places) = (layout::records(&bank), Ab(layout::slots(&bank)));
-    let mut slots = Updater::new(records, places, layout::device(), Salty, handoff);
+    let mut slots = Updater::new(records, places, layout::device(), CoreCurve, handoff);
     match probe::run(&mut slots, &mut layout::spare(&bank), &mut Uart) {
         probe::Next::Reset => power::reset(),
         probe::Next::Idle => power::idle(),

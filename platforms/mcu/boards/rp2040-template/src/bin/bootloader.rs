@@ -11,7 +11,7 @@ use embassy_rp::flash::Flash;
 use embassy_rp::watchdog::{ResetReason, Watchdog};
 use embassy_time::Duration;
 use lightship_board_rp2040_template::layout;
-use lightship_bootloader::{Salty, jump};
+use lightship_bootloader::{CoreCurve, jump};
 use lightship_image::Header;
 use lightship_mcu::boot::{Boot, Reset, swap};
 use lightship_mcu::{Handoff, RecordLog};
@@ -45,7 +45,7 @@ fn boot(chip: Peripherals) -> Option<(Handoff, Header)> {
         &mut log,
         &mut pair,
         &layout::device(),
-        &Salty,
+        &CoreCurve,
         reset,
         &mut || {
             watchdog.feed(PATIENCE);

@@ -20,7 +20,8 @@ use embedded_hal_bus::spi::ExclusiveDevice;
 use lightship_board_rp2040_template::hardware::{self, Hardware};
 use lightship_board_rp2040_template::layout::{self, Chip};
 use lightship_board_rp2040_template::power;
-use lightship_mcu::agent::{self, Application, CoreCurve, Log, Memory, Options, Parts, Udp};
+use lightship_mcu::CoreCurve;
+use lightship_mcu::agent::{self, Application, Log, Memory, Options, Parts, Udp};
 use lightship_mcu::slots::Updater;
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -77,10 +78,14 @@ async fn lightship(stack: Stack<'static>, hardware: Hardware, flash: &'static Re
         log: &LOG,
     };
     let memory = MEMORY.take();
-    let run = agent::run::<COMPONENTS, _, _, _, _, _>(memory, parts, Options::DEFAULT, &APPLICATION);
+    let run =
+        agent::run::<COMPONENTS, _, _, _, _, _>(memory, parts, Options::DEFAULT, &APPLICATION);
     if let Err(error) = run.await {
         // Nobody feeds the watchdog any more: the chip starts again and tries anew.
-        defmt::error!("the agent does not start: {}", defmt::Display2Format(&error));
+        defmt::error!(
+            "the agent does not start: {}",
+            defmt::Display2Format(&error)
+        );
     }
 }
 
@@ -99,10 +104,14 @@ async fn network(mut runner: embassy_net::Runner<'static, Device<'static>>) -> !
 async fn begin(spawner: Spawner, chip: Peripherals) {
     static FLASH: StaticCell<RefCell<Chip>> = StaticCell::new();
     static STATE: ConstStaticCell<State<4, 4>> = ConstStaticCell::new(State::new());
-    static SOCKETS: ConstStaticCell<StackResources<4>> = ConstStaticCell::new(StackResources::new());
+    static SOCKETS: ConstStaticCell<StackResources<4>> =
+        ConstStaticCell::new(StackResources::new());
     let light = Output::new(chip.PIN_25, Level::Low);
-    let flash = FLASH.init(RefCell::new(Flash::<_, Blocking, _>::new_blocking(chip.FLASH)));
-    let mut seed = hardware::seed(flash).expect("a secret was provisioned, and the next one is stored");
+    let flash = FLASH.init(RefCell::new(Flash::<_, Blocking, _>::new_blocking(
+        chip.FLASH,
+    )));
+    let mut seed =
+        hardware::seed(flash).expect("a secret was provisioned, and the next one is stored");
     let address = hardware::address(&seed);
     let mut chance = [0; 8];
     seed.fill(&mut chance);
