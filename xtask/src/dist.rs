@@ -30,6 +30,8 @@ struct Architecture {
     target: &'static str,
     /// Compiler of C dependencies.
     compiler: &'static str,
+    /// What that one is told.
+    c_flags: &'static str,
     linker: &'static str,
     /// What the compiler is told more than the target's own.
     flags: &'static str,
@@ -42,6 +44,7 @@ const ARCHITECTURES: &[Architecture] = &[
         name: "amd64",
         target: "x86_64-unknown-linux-musl",
         compiler: "musl-gcc",
+        c_flags: "",
         // musl-gcc itself names an interpreter even in a static program.
         linker: "cc",
         flags: "",
@@ -51,6 +54,9 @@ const ARCHITECTURES: &[Architecture] = &[
         name: "arm64",
         target: "aarch64-unknown-linux-musl",
         compiler: "aarch64-linux-gnu-gcc",
+        // With glibc's headers SQLite would ask for functions on large files by names that musl has not;
+        // all files are large ones here.
+        c_flags: "-DSQLITE_DISABLE_LFS",
         linker: "aarch64-linux-gnu-gcc",
         flags: "-Clink-self-contained=yes",
         lld: false,
@@ -60,6 +66,7 @@ const ARCHITECTURES: &[Architecture] = &[
         name: "armhf",
         target: "armv7-unknown-linux-gnueabihf",
         compiler: "arm-linux-gnueabihf-gcc",
+        c_flags: "",
         linker: "arm-linux-gnueabihf-gcc",
         flags: "-Ctarget-feature=+crt-static",
         // GNU's takes glibc's Thumb resolvers for ARM code once a program is larger than 16 MB.
@@ -329,7 +336,8 @@ impl Architecture {
             .args(["--target", self.target])
             .env(format!("CARGO_TARGET_{upper}_LINKER"), self.linker)
             .env(format!("CARGO_TARGET_{upper}_RUSTFLAGS"), flags)
-            .env(format!("CC_{lower}"), self.compiler);
+            .env(format!("CC_{lower}"), self.compiler)
+            .env(format!("CFLAGS_{lower}"), self.c_flags);
         Ok(())
     }
 }

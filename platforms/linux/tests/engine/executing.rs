@@ -42,7 +42,8 @@ fn a_command_runs_inside_with_the_containers_rights_and_its_status_comes_back() 
                 r#","environment":{"WHO":"spec"}"#,
             )
             .await;
-        let line = "hostname; echo $WHO $EXTRA; grep -E 'CapBnd|Seccomp:' /proc/self/status; id -u; pwd; \
+        // The container's shell becomes what it is to run some time after it has started.
+        let line = "until grep -q ^sleep /proc/1/cmdline; do :; done; hostname; echo $WHO $EXTRA; grep -E 'CapBnd|Seccomp:' /proc/self/status; id -u; pwd; \
             cat /proc/1/cmdline | head -c 5; exit 3";
         let mut asked = request(line);
         asked.environment = vec![("EXTRA".to_owned(), "more".to_owned())];
