@@ -1,5 +1,6 @@
 //! `cargo xtask dist`: static programs for each architecture, and Debian packages of them.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -253,7 +254,10 @@ fn ship(
             let built = build(root, metadata, on, program)?;
             let bytes = std::fs::read(&built)?;
             ensure!(elf::is_static(&bytes)?, "{} is not static", built.display());
-            write(&format!("{}-{version}-{}", program.name, on.name), &bytes)?;
+            let name = format!("{}-{version}-{}", program.name, on.name);
+            write(&name, &bytes)?;
+            let runs = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(folder.join(name), runs)?;
             bytes
         };
         files.push(File {
