@@ -16,7 +16,7 @@ pub(crate) type Programs = BTreeMap<String, PathBuf>;
 /// Builds the release programs of `folder` and says where they are.
 ///
 /// The same sources give the same programs in every folder: see [`reproduce`].
-/// A bootloader that has to be small is built apart, with options that are not for its neighbours.
+/// A bootloader is built apart: the features of its neighbours are not for it.
 pub(crate) fn build(root: &Path, folder: &str, features: &[&str]) -> Result<Programs> {
     let path = root.join(folder);
     share_lock(root, &path)?;
@@ -24,32 +24,56 @@ pub(crate) fn build(root: &Path, folder: &str, features: &[&str]) -> Result<Prog
         "$ (cd {folder} && cargo build --release {})",
         features.join(",")
     );
-    let mut all = command(root, &path, "target/device")?;
-    all.arg("--bins");
-    if !features.is_empty() {
-        all.args(["--features", &features.join(",")]);
-    }
-    let mut programs = run(folder, all)?;
-    if path.join(SMALLEST).is_file() {
-        needs_source(&path)?;
-        let mut small = command(root, &path, "target/smallest")?;
-        small
-            .args(["--bin", "bootloader", "--no-default-features"])
-            .args(["--config", SMALLEST])
-            .env("RUSTC_BOOTSTRAP", "1");
-        programs.extend(run(folder, small)?);
+    let (bootloader, others): (Vec<_>, Vec<_>) = programs_of(&path)?
+        .into_iter()
+        .partition(|name| name == BOOTLOADER);
+    let mut programs = Programs::new();
+    for (names, alone) in [(others, false), (bootloader, true)] {
+        if names.is_empty() {
+            continue;
+        }
+        let mut build = command(root, &path)?;
+        build.args(names.iter().flat_map(|name| ["--bin", name]));
+        if alone {
+            build.arg("--no-default-features");
+        } else if !features.is_empty() {
+            build.args(["--features", &features.join(",")]);
+        }
+        programs.extend(run(folder, build)?);
     }
     Ok(programs)
 }
 
-fn command(root: &Path, path: &Path, target: &str) -> Result<Command> {
+const BOOTLOADER: &str = "bootloader";
+
+/// The names of the programs in a folder.
+fn programs_of(folder: &Path) -> Result<Vec<String>> {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .current_dir(folder)
+        .no_deps()
+        .exec()?;
+    let targets = metadata
+        .packages
+        .into_iter()
+        .flat_map(|package| package.targets);
+    let programs = targets.filter(cargo_metadata::Target::is_bin);
+    Ok(programs.map(|target| target.name).collect())
+}
+
+fn command(root: &Path, path: &Path) -> Result<Command> {
     let mut command = process::cargo(path, ["build", "--release"]);
     command
         .args(["--message-format", "json-render-diagnostics"])
-        .args(["--target-dir", target])
+        .args(["--target-dir", "target/device"])
         // The flags stand in the folder's configuration, which these would replace.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    if path.join(SMALLEST).is_file() {
+        needs_source(path)?;
+        command
+            .args(["--config", SMALLEST])
+            .env("RUSTC_BOOTSTRAP", "1");
+    }
     reproduce::wrap(&mut command, root)?;
     Ok(command)
 }
@@ -77,7 +101,7 @@ fn run(folder: &str, mut command: Command) -> Result<Programs> {
     Ok(programs)
 }
 
-/// Compiler options for the folder's bootloader that are not stable yet; they make it as small as it ships.
+/// Compiler options that are not stable yet; they make the folder's programs as small as they ship.
 const SMALLEST: &str = "smallest.toml";
 
 /// Such options build the standard library anew, so its source must be there.
@@ -85,7 +109,7 @@ fn needs_source(folder: &Path) -> Result<()> {
     let source = workspace::sysroot(folder)?.join("lib/rustlib/src/rust/library");
     if !source.is_dir() {
         bail!(
-            "the bootloader of {} is built with the standard library's source, which is missing; \
+            "{} is built with the standard library's source, which is missing; \
              install it with: rustup component add rust-src",
             folder.display()
         );

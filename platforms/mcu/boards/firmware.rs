@@ -11,7 +11,7 @@ use embassy_net::{Config, Stack, StackResources};
 use embassy_net_driver::Driver;
 use embedded_storage::nor_flash::NorFlash;
 use lightship_mcu::agent::{
-    self, Application, Board, Log, Memory, Options, Parts, ResetReason, Udp,
+    self, Application, Board, Log, Memory, Nic, Options, Parts, ResetReason, Udp,
 };
 use lightship_mcu::slots::Slots;
 
@@ -66,7 +66,7 @@ pub(crate) fn ship(frames: &[u8]) {
 
 impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
     /// Runs for as long as the agent does.
-    pub(crate) async fn run(mut self, room: &mut Room, card: impl Driver) {
+    pub(crate) async fn run<N: Driver>(mut self, room: &mut Room, card: N) {
         let mut seed = [0; 8];
         let patch = self.tell_of_boot();
         let reason = self.board.reset_reason();
@@ -74,7 +74,7 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
             return defmt::error!("no randomness");
         }
         let (net, mut network) = embassy_net::new(
-            card,
+            Nic::Card(card),
             Config::dhcpv4(Default::default()),
             &mut room.sockets,
             u64::from_le_bytes(seed),
@@ -88,7 +88,7 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
             slots: self.slots,
             records: self.records,
             config: self.config,
-            outside: Udp::new(net, socket),
+            outside: Udp::<N>::beside(net, socket),
             log: &LOG,
         };
         let agent = async {

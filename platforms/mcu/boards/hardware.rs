@@ -51,7 +51,7 @@ impl Board for Hardware {
     }
 
     fn reset(&mut self) {
-        power::reset_because(Cause::Asked, format_args!("by the agent"))
+        power::reset_because(&LastWords::new(Cause::Asked).and("by the agent"))
     }
 
     fn feed(&mut self) {

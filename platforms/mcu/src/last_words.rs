@@ -4,6 +4,7 @@
 //! Where they lie is the board's: `lightship-bootloader` has the place.
 
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes of RAM that the words take.
 pub const PLACE_LEN: usize = 256;
@@ -11,6 +12,16 @@ pub const PLACE_LEN: usize = 256;
 pub const TEXT_MOST: usize = PLACE_LEN - 12;
 
 const MAGIC: u32 = 0x4C53_4C57;
+
+/// The image that runs, by the start of its digest; a fault handler can ask nobody.
+static IMAGE: AtomicU32 = AtomicU32::new(0);
+
+/// Notes which image runs, for [`LastWords::fault`].
+pub fn runs(digest: &[u8; 32]) {
+    let [first, second, third, fourth, ..] = *digest;
+    let start = u32::from_be_bytes([first, second, third, fourth]);
+    IMAGE.store(start, Ordering::Relaxed);
+}
 
 /// Why it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,10 +73,48 @@ impl LastWords {
     }
 
     /// Words without a text, to be written to.
-    pub fn new(cause: Cause) -> Self {
+    pub const fn new(cause: Cause) -> Self {
         let bytes = [0; TEXT_MOST];
         let len = 0;
         Self { cause, bytes, len }
+    }
+
+    /// What a fault handler knows: the instruction, and where the function that it is in goes back to.
+    ///
+    /// A panic is such a fault where panics are one instruction.
+    pub fn fault(at: u32, back: u32) -> Self {
+        Self::new(Cause::Fault)
+            .and(FAULT_AT)
+            .word(at)
+            .and(CALLED_FROM)
+            .word(back)
+            .and(IN_IMAGE)
+            .word(IMAGE.load(Ordering::Relaxed))
+    }
+
+    /// With more text, cut where there is no more room.
+    #[must_use]
+    pub fn and(mut self, text: &str) -> Self {
+        self.push(text.as_bytes());
+        self
+    }
+
+    /// With an address or another word of the processor, in hexadecimal.
+    #[must_use]
+    pub fn word(self, word: u32) -> Self {
+        let digit = |half: u32| b"0123456789abcdef"[half as usize & 15];
+        let mut words = self.and("0x");
+        for place in (0..8).rev() {
+            words.push(&[digit(word >> (4 * place))]);
+        }
+        words
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        let room = TEXT_MOST - self.len;
+        let bytes = &text[..text.len().min(room)];
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
     }
 
     /// As they are left: magic, cause and length, check, text.
@@ -94,12 +143,40 @@ impl LastWords {
     }
 }
 
+const FAULT_AT: &str = "fault at ";
+const CALLED_FROM: &str = ", called from ";
+const IN_IMAGE: &str = ", image ";
+
+/// What [`LastWords::fault`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The address of the instruction.
+    pub at: u32,
+    /// Where the function goes back to.
+    pub back: u32,
+    /// The first four bytes of the image's digest, big end first.
+    pub image: u32,
+}
+
+impl Fault {
+    /// Finds it in a line, whatever stands around it.
+    pub fn find(line: &str) -> Option<Self> {
+        let (_, rest) = line.split_once(FAULT_AT)?;
+        let (at, rest) = hexadecimal(rest)?;
+        let (back, rest) = hexadecimal(rest.strip_prefix(CALLED_FROM)?)?;
+        let (image, _) = hexadecimal(rest.strip_prefix(IN_IMAGE)?)?;
+        Some(Self { at, back, image })
+    }
+}
+
+fn hexadecimal(text: &str) -> Option<(u32, &str)> {
+    let (digits, rest) = text.strip_prefix("0x")?.split_at_checked(8)?;
+    Some((u32::from_str_radix(digits, 16).ok()?, rest))
+}
+
 impl Write for LastWords {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = TEXT_MOST - self.len;
-        let bytes = &text.as_bytes()[..text.len().min(room)];
-        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
+        self.push(text.as_bytes());
         Ok(())
     }
 }
@@ -125,6 +202,23 @@ mod tests {
         assert_eq!((words.cause, words.text()), (Cause::Panic, "index 7 of 3"));
         assert!(LastWords::from_bytes(&[0; PLACE_LEN]).is_none());
         assert!(LastWords::from_bytes(&[0xFF; PLACE_LEN]).is_none());
+    }
+
+    #[test]
+    fn a_fault_is_found_in_a_line() {
+        runs(&[0xAB; 32]);
+        let words = LastWords::fault(0xA000_0B1E, 0x8004_0001);
+        let said = "fault at 0xa0000b1e, called from 0x80040001, image 0xabababab";
+        assert_eq!((words.cause, words.text()), (Cause::Fault, said));
+        let fault = Fault {
+            at: 0xA000_0B1E,
+            back: 0x8004_0001,
+            image: 0xABAB_ABAB,
+        };
+        assert_eq!(Fault::find(&format!("it ended: {said}.")), Some(fault));
+        for len in 0..said.len() {
+            assert_eq!(Fault::find(&said[..len]), None, "{len} letters");
+        }
     }
 
     #[test]

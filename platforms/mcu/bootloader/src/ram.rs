@@ -1,6 +1,6 @@
 //! RAM that the bootloader and the image share.
 
-use core::fmt::{self, Write};
+use core::fmt::Write;
 use core::panic::PanicInfo;
 use embedded_storage::nor_flash::ReadNorFlash;
 use lightship_image::check::Accept;
@@ -97,31 +97,36 @@ impl Epitaph {
     }
 
     /// Leaves words, in place of any that are there.
-    pub fn leave(self, cause: Cause, text: fmt::Arguments<'_>) {
-        let mut words = LastWords::new(cause);
-        // It takes any text.
-        let _ = words.write_fmt(text);
-        // SAFETY: `at` was promised that this is RAM of ours.
-        unsafe { self.0.write_volatile(words.to_bytes()) }
+    pub fn leave(self, words: &LastWords) {
+        self.write(&words.to_bytes());
+    }
+
+    fn write(self, place: &[u8; PLACE_LEN]) {
+        for (at, byte) in place.iter().enumerate() {
+            // SAFETY: `at` was promised that this is RAM of ours.
+            unsafe { self.0.cast::<u8>().add(at).write_volatile(*byte) }
+        }
     }
 
     /// Leaves what a panic says, on one line.
     pub fn leave_panic(self, info: &PanicInfo<'_>) {
-        let message = info.message();
-        match info.location() {
-            Some(place) => self.leave(Cause::Panic, format_args!("{message} ({place})")),
-            None => self.leave(Cause::Panic, format_args!("{message}")),
-        }
+        let mut words = LastWords::new(Cause::Panic);
+        // It takes any text.
+        let _ = match info.location() {
+            Some(place) => write!(words, "{} ({place})", info.message()),
+            None => write!(words, "{}", info.message()),
+        };
+        self.leave(&words);
     }
 
     /// Takes the words away.
     pub fn take(self) -> Option<LastWords> {
-        // SAFETY: `at` was promised that this is RAM of ours.
-        let place = unsafe {
-            let place = self.0.read_volatile();
-            self.0.write_volatile([0; PLACE_LEN]);
-            place
-        };
+        let mut place = [0; PLACE_LEN];
+        for (at, byte) in place.iter_mut().enumerate() {
+            // SAFETY: `at` was promised that this is RAM of ours.
+            *byte = unsafe { self.0.cast::<u8>().add(at).read_volatile() };
+        }
+        self.write(&[0; PLACE_LEN]);
         LastWords::from_bytes(&place)
     }
 }

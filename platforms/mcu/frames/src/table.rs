@@ -33,6 +33,9 @@ pub enum Unreadable {
     /// It is another file.
     #[error("it is no ELF file: {0}")]
     NotElf(object::Error),
+    /// Its debug information cannot be read.
+    #[error("its debug information cannot be read")]
+    Damaged,
     /// It was built without defmt, linked without its script, or stripped.
     #[error("it says nothing of what it logs: it does not log with defmt, or its symbols are gone")]
     Silent,

@@ -80,6 +80,9 @@ pub trait Board {
     reason = "no executor is assumed, and so neither is Send"
 )]
 pub trait Outside {
+    /// The card of the board's own stack, if that is of embassy-net too and is given a [`Nic`](super::Nic); otherwise [`Alone`](super::Alone).
+    type Card: embassy_net::driver::Driver;
+
     /// The address of a host.
     async fn resolve(&mut self, host: &str) -> Option<IpAddr>;
 

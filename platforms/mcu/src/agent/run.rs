@@ -30,8 +30,9 @@ use super::platform::Mcu;
 use super::records::{Key, Records};
 use super::sockets::{Buffers, Sockets};
 use super::tunnel::{Chance, Datagrams, Way, Ways};
-use super::{Application, Board, Outside};
+use super::{Application, Board, Nic, Outside};
 use crate::config::{Config, Entrance, Malformed};
+use crate::last_words;
 use crate::limits::{
     CONNECTIONS, FAULT_BYTES, FEED_EVERY, FIRST_TUNNEL_TIME_S, LOG_BATCH, MESSAGE_BYTES,
     RECORDS_BYTES, TEXT_BYTES, TUNNEL_RECEIVE, TUNNEL_SEND,
@@ -205,7 +206,12 @@ where
         wireguard::new(&mut memory.tunnel, &control, start).map_err(|_| StartError::Entropy)?;
     let net = embassy_net::Config::default();
     let seed = u64::from_le_bytes(random(&board)?);
-    let (stack, mut network) = embassy_net::new(driver, net, &mut memory.sockets, seed);
+    let (stack, mut network) = embassy_net::new(
+        Nic::<O::Card>::Tunnel(driver),
+        net,
+        &mut memory.sockets,
+        seed,
+    );
 
     let sockets = Sockets::new(stack, &mut memory.connections);
 
@@ -289,6 +295,7 @@ fn tell_of_boot(log: &Log, board: &RefCell<impl Board>, firmware: &mut Firmware<
     let mut board = board.borrow_mut();
     let report = firmware.report();
     if let Ok(header) = firmware.running() {
+        last_words::runs(&header.digest);
         log.comes_from(Origin::new(&header.digest, header.load));
         log.line(format_args!(
             "started: reset={} version={} slot={:?} why={:?} outcome={:?}",

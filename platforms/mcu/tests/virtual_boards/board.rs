@@ -147,12 +147,8 @@ impl Board {
             eprintln!("SKIPPED: {}: {missing} is not installed", kind.name);
             return None;
         }
-        let programs = build(&folder);
-        let program = |name: &str| {
-            let found = programs.iter().find(|path| path.ends_with(name));
-            fs::read(found.expect("the board has this program")).unwrap()
-        };
-        let elf = program(firmware);
+        let elf = build(&folder, firmware);
+        let loader = bootloader(kind, &build(&folder, "bootloader"));
         let firmware = elf::flatten(&elf, Some(kind.load)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -161,7 +157,7 @@ impl Board {
             flash: path("flash"),
             control: path("control"),
         };
-        fs::write(&files.bootloader, bootloader(kind, &program("bootloader"))).unwrap();
+        fs::write(&files.bootloader, loader).unwrap();
         let board = Self {
             kind,
             elf,
@@ -356,46 +352,43 @@ fn missing(kind: &Kind) -> Option<String> {
     (!library.is_dir()).then(|| format!("the Rust target {}", kind.target))
 }
 
-/// Builds a board's folder, a workspace of its own, and says where its programs are.
-fn build(folder: &Path) -> Vec<PathBuf> {
+/// Builds a program of a board's folder, a workspace of its own.
+///
+/// What ships is built as it ships (see the folder's `smallest.toml`); test programs say more when they panic.
+fn build(folder: &Path, program: &str) -> Vec<u8> {
     let lock = folder.join("Cargo.lock");
     if !lock.exists() {
         fs::copy(Path::new(crate::BOARDS).join("../../../Cargo.lock"), lock).unwrap();
     }
     let mut cargo = Command::new(env!("CARGO"));
-    // The long run takes the bootloader as it ships: see the folder's `smallest.toml`.
-    if crate::is_long() && folder.join("smallest.toml").exists() {
-        cargo
-            .args(["--config", "smallest.toml"])
-            .env("RUSTC_BOOTSTRAP", "1");
-    }
-    let output = cargo
-        .args([
-            "build",
-            "--release",
-            "--bins",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
+    cargo
+        .args(["build", "--release", "--bin", program])
+        .args(["--message-format", "json-render-diagnostics"])
         .current_dir(folder)
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
+        .stderr(Stdio::inherit());
+    if ["bootloader", "firmware"].contains(&program) {
+        cargo
+            .args(["--config", "smallest.toml", "--target-dir", "target/ships"])
+            .env("RUSTC_BOOTSTRAP", "1");
+    }
+    if program == "bootloader" {
+        cargo.arg("--no-default-features");
+    }
+    let output = cargo.output().unwrap();
     assert!(
         output.status.success(),
-        "{} does not build",
+        "{program} of {} does not build",
         folder.display()
     );
     let messages = cargo_metadata::Message::parse_stream(&output.stdout[..]);
-    messages
-        .filter_map(|message| match message.unwrap() {
-            cargo_metadata::Message::CompilerArtifact(artifact) => artifact.executable,
-            _ => None,
-        })
-        .map(|path| path.into_std_path_buf())
-        .collect()
+    let mut programs = messages.filter_map(|message| match message.unwrap() {
+        cargo_metadata::Message::CompilerArtifact(artifact) => artifact.executable,
+        _ => None,
+    });
+    let path = programs.find(|path| path.ends_with(program));
+    fs::read(path.expect("the board has this program")).unwrap()
 }
 
 /// What QEMU takes as the bootloader: an ELF file, or a bank of flash that it starts from.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lightship_api::{LogLine, LogStream};
-use lightship_frames::{Level, Stream, Table};
+use lightship_frames::{Level, Places, Stream, Table};
 use lightship_image::elf;
+use lightship_mcu::last_words::Fault;
 use lightship_mcu::origin::Origin;
 use sha2::{Digest as _, Sha256};
 
@@ -53,7 +54,13 @@ impl Firmware {
 
     /// Makes a stored line readable.
     pub(super) fn explain(&mut self, line: LogLine) -> Explained {
-        if line.service != SERVICE || self.programs.is_empty() {
+        if self.programs.is_empty() {
+            return Explained::Other(line);
+        }
+        if let Some(fault) = Fault::find(&line.line) {
+            return Explained::Lines(self.places(line, fault));
+        }
+        if line.service != SERVICE {
             return Explained::Other(line);
         }
         let batch = STANDARD.decode(&line.line).unwrap_or_default();
@@ -64,6 +71,28 @@ impl Firmware {
             Some(program) => Explained::Lines(program.lines(&line, frames)),
             None => Explained::Of(origin, line),
         }
+    }
+
+    /// A line that tells of a fault, and behind it where in the sources that is, if one of the programs makes the image.
+    fn places(&self, line: LogLine, fault: Fault) -> Vec<LogLine> {
+        let found = self
+            .programs
+            .iter()
+            .find(|program| program.makes(fault.image));
+        let places = found.and_then(|program| Places::read(&program.elf).ok());
+        let mut lines = vec![line.clone()];
+        if let Some(places) = places {
+            let at = places.at(fault.at).into_iter();
+            // A return address is behind the call, and odd on Arm.
+            let back = places.at((fault.back & !1).wrapping_sub(1)).into_iter();
+            let said = at.map(|place| format!("  in {place}"));
+            let said = said.chain(back.map(|place| format!("  called from {place}")));
+            lines.extend(said.map(|text| LogLine {
+                line: text,
+                ..line.clone()
+            }));
+        }
+        lines
     }
 
     fn program(&mut self, origin: Origin) -> Option<&Program> {
@@ -108,6 +137,14 @@ impl Program {
         elf::flatten(&elf, None).map_err(|error| wrong(format!("makes no image: {error}")))?;
         let path = path.to_owned();
         Ok(Self { path, elf, table })
+    }
+
+    /// Whether an image is made of it whose digest begins so.
+    fn makes(&self, start: u32) -> bool {
+        elf::flatten(&self.elf, None).is_ok_and(|flat| {
+            let digest = Sha256::digest(flat.body);
+            digest.starts_with(&start.to_be_bytes())
+        })
     }
 
     /// The image that is made of it, for where it runs.

@@ -76,14 +76,8 @@ macro_rules! handlers {
 
         #[cortex_m_rt::exception]
         unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
-            $crate::power::reset_because(
-                $crate::Cause::Fault,
-                format_args!(
-                    "fault at {:#010x}, called from {:#010x}",
-                    frame.pc(),
-                    frame.lr()
-                ),
-            )
+            let words = $crate::power::LastWords::fault(frame.pc(), frame.lr());
+            $crate::power::reset_because(&words)
         }
 
         #[panic_handler]

@@ -1,8 +1,7 @@
 //! How the machine starts again, and why it did.
 
-use core::fmt;
 use cortex_m::peripheral::SCB;
-use lightship_bootloader::last_words::{Cause, LastWords};
+pub use lightship_bootloader::last_words::LastWords;
 
 use crate::layout;
 
@@ -12,8 +11,8 @@ pub fn reset() -> ! {
 }
 
 /// Leaves word of why, then resets the machine.
-pub fn reset_because(cause: Cause, text: fmt::Arguments<'_>) -> ! {
-    layout::last_words().leave(cause, text);
+pub fn reset_because(words: &LastWords) -> ! {
+    layout::last_words().leave(words);
     reset()
 }
 

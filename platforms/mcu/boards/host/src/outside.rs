@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use lightship_mcu::agent::Outside;
+use lightship_mcu::agent::{Alone, Outside};
 use tokio::net::UdpSocket;
 
 /// A socket on any port.
@@ -17,6 +17,8 @@ impl Socket {
 }
 
 impl Outside for Socket {
+    type Card = Alone;
+
     async fn resolve(&mut self, host: &str) -> Option<IpAddr> {
         let mut found = tokio::net::lookup_host((host, 0)).await.ok()?;
         found.find(SocketAddr::is_ipv4).map(|found| found.ip())

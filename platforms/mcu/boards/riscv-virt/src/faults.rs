@@ -2,6 +2,8 @@
 //!
 //! They are in a macro because a bootloader has neither.
 
+use crate::power::LastWords;
+
 /// Defines the panic and trap handlers of an image.
 #[macro_export]
 macro_rules! faults {
@@ -13,21 +15,20 @@ macro_rules! faults {
         }
 
         #[unsafe(export_name = "ExceptionHandler")]
-        fn exception(_: &riscv_rt::TrapFrame) -> ! {
-            $crate::faults::report()
+        fn exception(frame: &riscv_rt::TrapFrame) -> ! {
+            $crate::faults::report(frame.ra)
         }
     };
 }
 
-/// Leaves word of the exception that the processor is in.
-pub fn report() -> ! {
+/// Leaves word of the exception that the processor is in, and of where the function that it is in goes back to.
+pub fn report(back: usize) -> ! {
     let (cause, at, value) = (
         riscv::register::mcause::read().code(),
         riscv::register::mepc::read(),
         riscv::register::mtval::read(),
     );
-    crate::power::reset_because(
-        crate::Cause::Fault,
-        format_args!("exception {cause} at {at:#010x}, value {value:#010x}"),
-    )
+    let words = LastWords::fault(at as u32, back as u32);
+    let words = words.and("; exception ").word(cause as u32);
+    crate::power::reset_because(&words.and(", value ").word(value as u32))
 }

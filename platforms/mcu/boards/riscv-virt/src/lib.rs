@@ -15,6 +15,7 @@ pub mod layout;
 #[cfg(feature = "firmware")]
 pub mod network;
 pub mod power;
+pub mod prologues;
 #[cfg(feature = "firmware")]
 pub mod random;
 pub mod uart;

@@ -1,7 +1,6 @@
 //! How the machine starts again, and why it did.
 
-use core::fmt;
-use lightship_bootloader::last_words::{Cause, LastWords};
+pub use lightship_bootloader::last_words::LastWords;
 
 use crate::layout;
 
@@ -17,8 +16,8 @@ pub fn reset() -> ! {
 }
 
 /// Leaves word of why, then resets the machine.
-pub fn reset_because(cause: Cause, text: fmt::Arguments<'_>) -> ! {
-    layout::last_words().leave(cause, text);
+pub fn reset_because(words: &LastWords) -> ! {
+    layout::last_words().leave(words);
     reset()
 }
 

@@ -7,7 +7,8 @@
 use core::cell::Cell;
 use critical_section::Mutex;
 
-use crate::{Cause, power};
+use crate::power::{self, LastWords};
+use crate::Cause;
 
 const NEVER: u64 = u64::MAX;
 
@@ -24,6 +25,6 @@ pub fn feed(patience_ms: u32) {
 pub(crate) fn look(now: u64) {
     let deadline = critical_section::with(|section| DEADLINE.borrow(section).get());
     if now >= deadline {
-        power::reset_because(Cause::Watchdog, format_args!("not fed in time"));
+        power::reset_because(&LastWords::new(Cause::Watchdog).and("not fed in time"));
     }
 }

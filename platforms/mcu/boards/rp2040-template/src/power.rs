@@ -1,9 +1,7 @@
 //! Why a firmware ended: word of it is left in RAM, and the chip starts again.
 
-use core::fmt;
 use cortex_m::peripheral::SCB;
-pub use lightship_bootloader::last_words::Cause;
-use lightship_bootloader::last_words::LastWords;
+pub use lightship_bootloader::last_words::{Cause, LastWords};
 
 use crate::layout;
 
@@ -13,8 +11,8 @@ pub fn reset() -> ! {
 }
 
 /// Leaves word of why, then resets the chip.
-pub fn reset_because(cause: Cause, text: fmt::Arguments<'_>) -> ! {
-    layout::last_words().leave(cause, text);
+pub fn reset_because(words: &LastWords) -> ! {
+    layout::last_words().leave(words);
     reset()
 }
 
@@ -35,14 +33,8 @@ macro_rules! faults {
 
         #[cortex_m_rt::exception]
         unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
-            $crate::power::reset_because(
-                $crate::power::Cause::Fault,
-                format_args!(
-                    "fault at {:#010x}, called from {:#010x}",
-                    frame.pc(),
-                    frame.lr()
-                ),
-            )
+            let words = $crate::power::LastWords::fault(frame.pc(), frame.lr());
+            $crate::power::reset_because(&words)
         }
     };
 }

@@ -31,7 +31,7 @@ impl drivers::Hardware for Hardware {
     }
 
     fn reset(&mut self) -> ! {
-        power::reset_because(Cause::Asked, format_args!("by the host"))
+        power::reset_because(&LastWords::new(Cause::Asked).and("by the host"))
     }
 
     fn fault(&mut self) -> ! {

@@ -21,7 +21,7 @@ use lightship_board_rp2040_template::hardware::{self, Hardware};
 use lightship_board_rp2040_template::layout::{self, Chip};
 use lightship_board_rp2040_template::power;
 use lightship_mcu::CoreCurve;
-use lightship_mcu::agent::{self, Application, Log, Memory, Options, Parts, Udp};
+use lightship_mcu::agent::{self, Application, Log, Memory, Nic, Options, Parts, Udp};
 use lightship_mcu::slots::Updater;
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -74,7 +74,7 @@ async fn lightship(stack: Stack<'static>, hardware: Hardware, flash: &'static Re
         slots: Updater::new(records, pair, layout::device(), CoreCurve, handoff),
         records: layout::agent_records(flash),
         config: layout::configuration(flash),
-        outside: Udp::new(stack, socket),
+        outside: Udp::<Device<'static>>::beside(stack, socket),
         log: &LOG,
     };
     let memory = MEMORY.take();
@@ -95,7 +95,7 @@ async fn wire(runner: Wire) -> ! {
 }
 
 #[embassy_executor::task]
-async fn network(mut runner: embassy_net::Runner<'static, Device<'static>>) -> ! {
+async fn network(mut runner: embassy_net::Runner<'static, Nic<'static, Device<'static>>>) -> ! {
     runner.run().await
 }
 
@@ -130,7 +130,7 @@ async fn begin(spawner: Spawner, chip: Peripherals) {
 
     let config = Config::dhcpv4(Default::default());
     let (stack, stack_runner) =
-        embassy_net::new(device, config, SOCKETS.take(), u64::from_le_bytes(chance));
+        embassy_net::new(Nic::Card(device), config, SOCKETS.take(), u64::from_le_bytes(chance));
     let hardware = Hardware::new(seed, Watchdog::new(chip.WATCHDOG));
     spawner.spawn(wire(runner).expect("its only run"));
     spawner.spawn(network(stack_runner).expect("its only run"));
