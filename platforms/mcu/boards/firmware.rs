@@ -103,7 +103,7 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
             );
             match end.await {
                 Ok(_) => defmt::println!("the agent has ended"),
-                Err(error) => defmt::error!("failed: {}", defmt::Display2Format(&error)),
+                Err(error) => defmt::error!("failed: {=str}", error.as_str()),
             }
         };
         let work = join(agent, application(net, patch, reason, self.fault));

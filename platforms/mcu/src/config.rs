@@ -78,13 +78,22 @@ pub enum Malformed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge;
 
-impl core::fmt::Display for Malformed {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Blank => "there is no device configuration; write the file of `lightship config --format firmware` into its partition",
+impl Malformed {
+    /// What is wrong, and what to do.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Blank => {
+                "there is no device configuration; write the file of `lightship config --format firmware` into its partition"
+            }
             Self::Damaged => "the device configuration is damaged; write it again",
             Self::Newer => "the device configuration is of a newer format than this firmware knows",
-        })
+        }
+    }
+}
+
+impl core::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -18,6 +18,17 @@ pub enum Why {
     Rescue = 3,
 }
 
+impl Why {
+    /// For people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Trial => "trial",
+            Self::Rescue => "rescue",
+        }
+    }
+}
+
 /// The bootloader's message to the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Handoff {

@@ -94,6 +94,30 @@ pub enum Revert {
     Refused(Reject),
 }
 
+impl Outcome {
+    /// For people: how it ended, and the cause with a space before it, or nothing.
+    pub const fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::None => ["none", ""],
+            Self::Confirmed => ["confirmed", ""],
+            Self::Reverted(Revert::Asked) => ["reverted", " (asked)"],
+            Self::Reverted(Revert::TriesSpent) => ["reverted", " (failed at every start)"],
+            Self::Reverted(Revert::CutsSpent) => ["reverted", " (too many power cuts)"],
+            Self::Reverted(Revert::FlashFailed) => ["reverted", " (flash failed)"],
+            Self::Reverted(Revert::Refused(_)) => ["reverted", " (image refused) "],
+            Self::Rescued(_) => ["rescued", " (image damaged) "],
+        }
+    }
+
+    /// What was wrong with the image, if that was the cause.
+    pub const fn reject(self) -> Option<Reject> {
+        match self {
+            Self::Reverted(Revert::Refused(reject)) | Self::Rescued(reject) => Some(reject),
+            Self::None | Self::Confirmed | Self::Reverted(_) => None,
+        }
+    }
+}
+
 /// An image that is being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Staging {
@@ -106,6 +130,14 @@ pub struct Staging {
 }
 
 impl Slot {
+    /// Its letter.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::B => "B",
+        }
+    }
+
     /// The one that this is not.
     pub const fn other(self) -> Self {
         match self {

@@ -1,7 +1,5 @@
 //! A device's topics. A uuid holds nothing that a topic could read as structure.
 
-use core::fmt::Write;
-
 use heapless::String;
 use lightship_core::id::{ApiKey, ProvisioningKey, Uuid};
 use lightship_link::Secret;
@@ -14,7 +12,9 @@ pub(crate) type Password = String<72>;
 /// A topic of one device, by its last part.
 pub(crate) fn topic(uuid: Uuid, name: &str) -> Topic {
     let mut topic = Topic::new();
-    write!(topic, "d/{uuid}/{name}").expect("2 + 36 + 1 + 9 characters fit");
+    for part in ["d/", &uuid.to_text(), "/", name] {
+        topic.push_str(part).expect("2 + 36 + 1 + 9 characters fit");
+    }
     topic
 }
 
@@ -46,8 +46,9 @@ pub(crate) fn password(secret: &Secret) -> Password {
         Secret::Provisioning(ProvisioningKey(bytes)) => ("enrol:", bytes),
     };
     text.push_str(prefix).expect("6 characters fit");
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("64 more characters fit");
+    for half in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        let digit = char::from(b"0123456789abcdef"[usize::from(half)]);
+        text.push(digit).expect("64 more characters fit");
     }
     text
 }

@@ -59,17 +59,23 @@ impl Log {
 
     /// Takes a line of text.
     pub fn line(&self, text: fmt::Arguments<'_>) {
-        let is_taken = self.waiting.lock(|waiting| {
+        // A ring takes whatever is written.
+        self.write(|line| _ = line.write_fmt(text));
+    }
+
+    /// Takes a line of text, in pieces; a firmware without other lines needs no [`fmt`] then.
+    pub fn pieces(&self, pieces: &[&str]) {
+        self.write(|line| pieces.iter().for_each(|piece| line.put(piece)));
+    }
+
+    fn write(&self, text: impl FnOnce(&mut Escaped<'_, LINES_BYTES, b'\n'>)) {
+        self.waiting.lock(|waiting| {
             let lines = &mut waiting.borrow_mut().lines;
             lines.put(br#"{"service":"agent","line":""#);
-            // A ring takes whatever is written.
-            let written = Escaped(lines).write_fmt(text);
+            text(&mut Escaped(lines));
             lines.put(b"\"}\n");
-            written.is_ok()
         });
-        if is_taken {
-            self.some.signal(());
-        }
+        self.some.signal(());
     }
 
     /// Copies the oldest of what waits to the start of `batch`, whole frames behind their origin or lines, and says what it is.
@@ -204,8 +210,8 @@ impl<const N: usize, const END: u8> Ring<N, END> {
 /// Writes text as it stands between the quotes of JSON (RFC 8259, section 7).
 struct Escaped<'r, const N: usize, const END: u8>(&'r mut Ring<N, END>);
 
-impl<const N: usize, const END: u8> Write for Escaped<'_, N, END> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
+impl<const N: usize, const END: u8> Escaped<'_, N, END> {
+    fn put(&mut self, text: &str) {
         for byte in text.bytes() {
             match byte {
                 b'"' => self.0.put(b"\\\""),
@@ -214,6 +220,12 @@ impl<const N: usize, const END: u8> Write for Escaped<'_, N, END> {
                 _ => self.0.put(&[byte]),
             }
         }
+    }
+}
+
+impl<const N: usize, const END: u8> Write for Escaped<'_, N, END> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text);
         Ok(())
     }
 }
@@ -240,6 +252,9 @@ mod tests {
             text,
             "{\"service\":\"agent\",\"line\":\"a \\\"quoted\\\" \\\\ line and 7\"}\n"
         );
+        log.pieces(&["in ", "\"pieces\""]);
+        let (_, text) = oldest(&log).unwrap();
+        assert!(text.contains("in \\\"pieces\\\""), "{text}");
         assert_eq!(oldest(&log), None);
     }
 

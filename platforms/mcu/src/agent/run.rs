@@ -151,19 +151,24 @@ pub enum StartError {
     Entropy,
 }
 
+impl StartError {
+    /// What is wrong, and what to do.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::RecordsPartition => "the records' partition must have at least two erase units",
+            Self::Flash => "the flash cannot be read",
+            Self::Config(malformed) => malformed.as_str(),
+            Self::Root => {
+                "the trust root in the device configuration is not one that its own keys signed"
+            }
+            Self::Entropy => "the board has no randomness to make keys from",
+        }
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::RecordsPartition => {
-                f.write_str("the records' partition must have at least two erase units")
-            }
-            Self::Flash => f.write_str("the flash cannot be read"),
-            Self::Config(malformed) => malformed.fmt(f),
-            Self::Root => f.write_str(
-                "the trust root in the device configuration is not one that its own keys signed",
-            ),
-            Self::Entropy => f.write_str("the board has no randomness to make keys from"),
-        }
+        f.write_str(self.as_str())
     }
 }
 
@@ -297,22 +302,53 @@ fn tell_of_boot(log: &Log, board: &RefCell<impl Board>, firmware: &mut Firmware<
     if let Ok(header) = firmware.running() {
         last_words::runs(&header.digest);
         log.comes_from(Origin::new(&header.digest, header.load));
-        log.line(format_args!(
-            "started: reset={} version={} slot={:?} why={:?} outcome={:?}",
+        let version = header.version;
+        let mut digits = [[0; DIGITS]; 4];
+        let [major, minor, patch, code] = &mut digits;
+        let [outcome, cause] = report.outcome.words();
+        log.pieces(&[
+            "started: reset=",
             board.reset_reason().as_str(),
-            header.version,
-            report.slot,
-            report.why,
-            report.outcome
-        ));
+            " version=",
+            decimal(version.major.into(), major),
+            ".",
+            decimal(version.minor.into(), minor),
+            ".",
+            decimal(version.patch, patch),
+            " slot=",
+            report.slot.as_str(),
+            " why=",
+            report.why.as_str(),
+            " outcome=",
+            outcome,
+            cause,
+            // The code of the `Reject`.
+            match report.outcome.reject() {
+                Some(reject) => decimal(reject as u32, code),
+                None => "",
+            },
+        ]);
     }
     let mut text = [0; FAULT_BYTES];
     let len = board.take_fault(&mut text).min(FAULT_BYTES);
     if let Some(chunk) = text[..len].utf8_chunks().next().filter(|_| len > 0) {
-        log.line(format_args!(
-            "the last life ended with a fault: {}",
-            chunk.valid()
-        ));
+        log.pieces(&["the last life ended with a fault: ", chunk.valid()]);
+    }
+}
+
+/// Digits of the largest number.
+const DIGITS: usize = 10;
+
+/// A number as text, in the room given.
+fn decimal(mut number: u32, room: &mut [u8; DIGITS]) -> &str {
+    let mut start = DIGITS;
+    loop {
+        start -= 1;
+        room[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return str::from_utf8(&room[start..]).unwrap_or_default();
+        }
     }
 }
 

@@ -82,10 +82,7 @@ async fn lightship(stack: Stack<'static>, hardware: Hardware, flash: &'static Re
         agent::run::<COMPONENTS, _, _, _, _, _>(memory, parts, Options::DEFAULT, &APPLICATION);
     if let Err(error) = run.await {
         // Nobody feeds the watchdog any more: the chip starts again and tries anew.
-        defmt::error!(
-            "the agent does not start: {}",
-            defmt::Display2Format(&error)
-        );
+        defmt::error!("the agent does not start: {=str}", error.as_str());
     }
 }
 
