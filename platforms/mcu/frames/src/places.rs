@@ -51,7 +51,7 @@ impl<'e> Places<'e> {
         };
         while let Ok(Some(frame)) = frames.next() {
             let function = frame.function.as_ref();
-            let name = function.and_then(|function| Some(function.demangle().ok()?.into_owned()));
+            let name = function.and_then(|function| Some(plain(&function.demangle().ok()?)));
             let location = frame.location.as_ref();
             places.push(Place {
                 function: name,
@@ -63,6 +63,12 @@ impl<'e> Places<'e> {
     }
 }
 
+/// A name without what it is generic over, which can be longer than a page.
+fn plain(name: &str) -> String {
+    let end = name.find('<').filter(|at| *at > 0);
+    name[..end.unwrap_or(name.len())].to_owned()
+}
+
 impl fmt::Debug for Places<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Places").finish_non_exhaustive()
@@ -71,11 +77,14 @@ impl fmt::Debug for Places<'_> {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.function.as_deref().unwrap_or("?"))?;
         match (&self.file, self.line) {
-            (Some(file), Some(line)) => write!(f, " ({file}:{line})"),
-            (Some(file), None) => write!(f, " ({file})"),
-            (None, _) => Ok(()),
+            (Some(file), Some(line)) => write!(f, "{file}:{line}")?,
+            (Some(file), None) => f.write_str(file)?,
+            (None, _) => f.write_str("?")?,
+        }
+        match &self.function {
+            Some(function) => write!(f, " ({function})"),
+            None => Ok(()),
         }
     }
 }
