@@ -47,7 +47,7 @@ fn logs(kind: &'static Kind) {
     // Version 1.0.4 panics once, version 1.0.5 does once what the processor refuses; a panic is one instruction that it refuses as well.
     board.install(&board.bare_image(4));
     let machine = board.start();
-    let said = hears(&desk, &machine, "/../firmware.rs:");
+    let said = hears(&desk, &machine, "/../firmware.rs");
     assert!(said.contains("ended with a fault: fault at 0x"), "{said}");
     assert!(
         said.contains("started: reset=fault version=1.0.4"),
@@ -64,7 +64,7 @@ fn logs(kind: &'static Kind) {
 
     board.install(&board.bare_image(5));
     let machine = board.start();
-    hears(&desk, &machine, "/power.rs:");
+    hears(&desk, &machine, "/power.rs");
     hears(
         &desk,
         &machine,

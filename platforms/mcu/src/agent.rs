@@ -15,6 +15,7 @@
 mod application;
 mod blobs;
 mod board;
+mod boot;
 mod clock;
 mod firmware;
 mod images;

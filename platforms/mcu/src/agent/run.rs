@@ -22,6 +22,7 @@ use lightship_wireguard::link::{KeepAlive, KeySet};
 use lightship_wireguard::{PresharedKey, SecretKey};
 
 use super::blobs::Readers;
+use super::boot;
 use super::clock::EmbassyClock;
 use super::firmware::Firmware;
 use super::images::Images;
@@ -32,12 +33,10 @@ use super::sockets::{Buffers, Sockets};
 use super::tunnel::{Chance, Datagrams, Way, Ways};
 use super::{Application, Board, Nic, Outside};
 use crate::config::{Config, Entrance, Malformed};
-use crate::last_words;
 use crate::limits::{
-    CONNECTIONS, FAULT_BYTES, FEED_EVERY, FIRST_TUNNEL_TIME_S, LOG_BATCH, MESSAGE_BYTES,
-    RECORDS_BYTES, TEXT_BYTES, TUNNEL_RECEIVE, TUNNEL_SEND,
+    CONNECTIONS, FEED_EVERY, FIRST_TUNNEL_TIME_S, LOG_BATCH, MESSAGE_BYTES, RECORDS_BYTES,
+    TEXT_BYTES, TUNNEL_RECEIVE, TUNNEL_SEND,
 };
-use crate::origin::Origin;
 use crate::slots::Slots;
 
 /// When an image on trial counts as healthy.
@@ -295,63 +294,6 @@ where
     }
 }
 
-/// Why the device started, what runs and why, and what the last life died of.
-fn tell_of_boot(log: &Log, board: &RefCell<impl Board>, firmware: &mut Firmware<impl Slots>) {
-    let mut board = board.borrow_mut();
-    let report = firmware.report();
-    if let Ok(header) = firmware.running() {
-        last_words::runs(&header.digest);
-        log.comes_from(Origin::new(&header.digest, header.load));
-        let version = header.version;
-        let mut digits = [[0; DIGITS]; 4];
-        let [major, minor, patch, code] = &mut digits;
-        let [outcome, cause] = report.outcome.words();
-        log.pieces(&[
-            "started: reset=",
-            board.reset_reason().as_str(),
-            " version=",
-            decimal(version.major.into(), major),
-            ".",
-            decimal(version.minor.into(), minor),
-            ".",
-            decimal(version.patch, patch),
-            " slot=",
-            report.slot.as_str(),
-            " why=",
-            report.why.as_str(),
-            " outcome=",
-            outcome,
-            cause,
-            // The code of the `Reject`.
-            match report.outcome.reject() {
-                Some(reject) => decimal(reject as u32, code),
-                None => "",
-            },
-        ]);
-    }
-    let mut text = [0; FAULT_BYTES];
-    let len = board.take_fault(&mut text).min(FAULT_BYTES);
-    if let Some(chunk) = text[..len].utf8_chunks().next().filter(|_| len > 0) {
-        log.pieces(&["the last life ended with a fault: ", chunk.valid()]);
-    }
-}
-
-/// Digits of the largest number.
-const DIGITS: usize = 10;
-
-/// A number as text, in the room given.
-fn decimal(mut number: u32, room: &mut [u8; DIGITS]) -> &str {
-    let mut start = DIGITS;
-    loop {
-        start -= 1;
-        room[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return str::from_utf8(&room[start..]).unwrap_or_default();
-        }
-    }
-}
-
 /// What the driver is made from. Nothing of it waits, so that nothing of it stays in the agent's future.
 struct Begin<'m, B, R: NorFlash> {
     board: &'m RefCell<B>,
@@ -382,7 +324,7 @@ impl<'m, B: Board, R: NorFlash> Begin<'m, B, R> {
             .and_then(|len| Images::decode(&buffer[..len]));
         let firmware = Firmware::new(slots, images.unwrap_or_default());
         let mut firmware = firmware.map_err(|_| StartError::Flash)?;
-        tell_of_boot(self.log, self.board, &mut firmware);
+        boot::tell(self.log, self.board, &mut firmware);
         let (config, entrance) = configuration(self.records, &mut factory, buffer)?;
         let agent = load(self.records, buffer, config, self.board)?;
         let platform = Mcu {

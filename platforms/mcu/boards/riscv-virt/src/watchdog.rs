@@ -7,8 +7,8 @@
 use core::cell::Cell;
 use critical_section::Mutex;
 
-use crate::power::{self, LastWords};
 use crate::Cause;
+use crate::power::{self, LastWords};
 
 const NEVER: u64 = u64::MAX;
 

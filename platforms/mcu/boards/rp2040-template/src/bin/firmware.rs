@@ -126,8 +126,12 @@ async fn begin(spawner: Spawner, chip: Peripherals) {
     let (device, runner) = found.unwrap_or_else(|_| panic!("there is no W5500 on SPI 0"));
 
     let config = Config::dhcpv4(Default::default());
-    let (stack, stack_runner) =
-        embassy_net::new(Nic::Card(device), config, SOCKETS.take(), u64::from_le_bytes(chance));
+    let (stack, stack_runner) = embassy_net::new(
+        Nic::Card(device),
+        config,
+        SOCKETS.take(),
+        u64::from_le_bytes(chance),
+    );
     let hardware = Hardware::new(seed, Watchdog::new(chip.WATCHDOG));
     spawner.spawn(wire(runner).expect("its only run"));
     spawner.spawn(network(stack_runner).expect("its only run"));
