@@ -15,7 +15,7 @@ mod images;
 #[allow(dead_code, reason = "the other test uses the rest")]
 mod shore;
 
-use board::{CORTEX_M3_SF2, Kind, RISCV_VIRT};
+use board::{CORTEX_M3_SF2, Kind, RISCV_VIRT, RISCV_VIRT_HTTP};
 use device::{Device, until};
 use shore::Shore;
 use std::time::Instant;
@@ -88,7 +88,7 @@ async fn a_cortex_m3_board_enrols_updates_itself_and_goes_back_from_a_broken_ima
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_goes_on_at_the_last_page_after_a_cut_and_over_another_transport() {
-    let Some((shore, mut device)) = begin(&RISCV_VIRT).await else {
+    let Some((shore, mut device)) = begin(&RISCV_VIRT_HTTP).await else {
         return;
     };
     let new = device.image(2, 0);

@@ -4,6 +4,8 @@
 //! broken, so that the tests can make firmware that fails in each way.
 //! What it says goes through defmt to the board's port and to the fleet.
 
+use core::pin::pin;
+
 use embassy_futures::join::join;
 use embassy_futures::select::select;
 use embassy_net::udp::{PacketMetadata, UdpSocket};
@@ -43,6 +45,7 @@ static APPLICATION: Application = Application::new();
 static LOG: Log = Log::new();
 
 /// At the start of spare flash: the test wants no MQTT.
+#[cfg(feature = "http")]
 pub(crate) const HTTP_ALONE: [u8; 8] = *b"HTTPONLY";
 
 /// The firmware, without its network.
@@ -52,6 +55,7 @@ pub(crate) struct Firmware<B, S, R, C> {
     pub(crate) records: R,
     pub(crate) config: C,
     /// Whether MQTT is used.
+    #[cfg(feature = "http")]
     pub(crate) mqtt: bool,
     /// Does what the processor refuses.
     pub(crate) fault: fn() -> !,
@@ -91,23 +95,26 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
             outside: Udp::<N>::beside(net, socket),
             log: &LOG,
         };
+        // Pinned where it is made: what is moved takes its room on the stack as well.
         let agent = async {
-            let end = agent::run::<COMPONENTS, _, _, _, _, _>(
+            let end = pin!(agent::run::<COMPONENTS, _, _, _, _, _>(
                 &mut room.agent,
                 parts,
                 Options {
+                    #[cfg(feature = "http")]
                     mqtt: self.mqtt,
                     ..Options::DEFAULT
                 },
                 &APPLICATION,
-            );
+            ));
             match end.await {
                 Ok(_) => defmt::println!("the agent has ended"),
                 Err(error) => defmt::error!("failed: {=str}", error.as_str()),
             }
         };
-        let work = join(agent, application(net, patch, reason, self.fault));
-        select(network.run(), work).await;
+        let work = pin!(join(agent, application(net, patch, reason, self.fault)));
+        let network = pin!(network.run());
+        select(network, work).await;
     }
 
     /// Says what runs and why, and returns the version's patch number.

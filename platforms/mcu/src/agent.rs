@@ -6,17 +6,21 @@
 //! ```text
 //! application   Application
 //!     core      Driver over Platform: slots, records, configuration
-//!     links     MQTT, or HTTP when that fails; HTTP alone to register
+//!     links     MQTT, with the feature `http` HTTP when that fails; one request of HTTP to register
 //!     stack     embassy-net inside the tunnel
 //!     tunnel    WireGuard: the enrolment tunnel, then the device's own
 //!     board     UDP
 //! ```
 
 mod application;
+#[cfg(feature = "http")]
 mod blobs;
 mod board;
 mod boot;
+mod carrier;
 mod clock;
+#[cfg(feature = "http")]
+mod fallback;
 mod firmware;
 mod images;
 mod log;

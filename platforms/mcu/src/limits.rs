@@ -47,16 +47,16 @@ pub const REQUESTS: usize = 4;
 pub const FEED_EVERY: embassy_time::Duration = embassy_time::Duration::from_millis(500);
 
 /// Largest message in JSON, over HTTP: base64 makes documents a third longer.
-#[cfg(feature = "agent")]
+#[cfg(feature = "http")]
 pub const TEXT_BYTES: usize = 3072;
 
 /// All records of the core together, as they are read at boot; also the largest of them as it is written.
 #[cfg(feature = "agent")]
 pub const RECORDS_BYTES: usize = 4096;
 
-/// Connections inside the tunnel: two of HTTP, one of MQTT.
+/// Connections inside the tunnel: one of MQTT, one that registers or carries logs, two of HTTP in MQTT's place.
 #[cfg(feature = "agent")]
-pub const CONNECTIONS: usize = 3;
+pub const CONNECTIONS: usize = if cfg!(feature = "http") { 4 } else { 2 };
 
 /// What a connection may have sent and not acknowledged.
 #[cfg(feature = "agent")]
@@ -65,6 +65,10 @@ pub const TCP_SEND: usize = 1024;
 /// What a connection may have received and not read: a chunk of a blob, with its packet around it.
 #[cfg(feature = "agent")]
 pub const TCP_RECEIVE: usize = 2048;
+
+/// The same of the one that registers or carries logs, each way: nobody waits for it, and the answers are short.
+#[cfg(feature = "agent")]
+pub const POST_TCP: usize = 512;
 
 /// After so long without a sign of life a connection is gone.
 #[cfg(feature = "agent")]

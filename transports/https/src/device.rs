@@ -14,13 +14,13 @@ mod work;
 use embassy_futures::select::{Either3, select3};
 use embassy_sync::blocking_mutex::raw::RawMutex;
 use embassy_time::Duration;
-use embedded_io_async::{Read, Write};
 use lightship_core::limits::MESSAGE_BYTES;
 use lightship_core::wire::json::TEXT_BYTES;
 use lightship_link::chunk::Asked;
-use lightship_link::mailbox::{Port, Wish};
-use lightship_link::{Credentials, Failure, Known, Unreachable};
+use lightship_link::mailbox::{End, Port, Wish};
+use lightship_link::{Credentials, Failure, Known};
 
+pub use crate::dial::Dial;
 use crate::limits::{HEAD_BYTES, SITE_BYTES};
 pub use crate::logs::Kind;
 use line::Line;
@@ -28,25 +28,6 @@ pub use logs::{Journal, Logs, Offered};
 
 /// Connections that are open at once, at most.
 pub const CONNECTIONS: usize = 2;
-
-/// Opens byte streams to the fleet.
-#[allow(
-    async_fn_in_trait,
-    reason = "no executor is assumed, so neither is Send"
-)]
-pub trait Dial {
-    /// A connection. Its reads may be dropped; one whose write was dropped is not used again.
-    type Stream<'s>: Read + Write
-    where
-        Self: 's;
-
-    /// Opens one; [`CONNECTIONS`] of them are open at once, at most.
-    ///
-    /// # Errors
-    ///
-    /// Why there is none.
-    async fn dial(&self) -> Result<Self::Stream<'_>, Unreachable>;
-}
 
 /// Which fleet it is, at the other end of the streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,12 +110,6 @@ pub struct Runner<'a, D, M: RawMutex, const N: usize = MESSAGE_BYTES, const T: u
     asked: Asked<'a, M>,
     offered: Offered<'a, M>,
     memory: &'a mut Memory<N, T>,
-}
-
-/// Why a connection is not served any more.
-enum End {
-    Failed(Failure),
-    Ordered(Wish),
 }
 
 impl<'a, D: Dial, M: RawMutex, const N: usize, const T: usize> Runner<'a, D, M, N, T> {

@@ -14,5 +14,7 @@ pub const BODY_BYTES: usize = 2 * lightship_link::limits::UP_BYTES;
 pub const REPLY_BYTES: usize = 256;
 /// Longest head of a request of a microcontroller, in bytes: the longest headers of this protocol, and a site.
 pub const REQUEST_HEAD_BYTES: usize = 640;
+/// Longest head of a request that is one of `post`, in bytes: it is fixed, but for the host.
+pub const POST_HEAD_BYTES: usize = 320;
 /// Longest host and base path together, in bytes.
 pub const SITE_BYTES: usize = 160;

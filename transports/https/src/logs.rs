@@ -11,7 +11,7 @@ pub enum Kind {
 
 impl Kind {
     /// The content type that says so.
-    #[cfg(any(feature = "std", feature = "device"))]
+    #[cfg(any(feature = "std", feature = "device", feature = "post"))]
     pub(crate) const fn content_type(self) -> &'static str {
         match self {
             Self::Lines => "application/x-ndjson",

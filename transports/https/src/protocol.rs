@@ -5,10 +5,12 @@ use core::fmt::Write;
 use heapless::String;
 use lightship_core::wire::{Refused, json};
 use lightship_link::limits::RETRY_AFTER_S;
-use lightship_link::{Credentials, Failure, Known, Secret, Unreachable};
+use lightship_link::{Credentials, Known};
 use serde::Deserialize;
 
 use crate::limits::{PROBLEM_BYTES, TAG_BYTES};
+use crate::shown;
+pub(crate) use crate::shown::failure;
 
 mod date;
 
@@ -23,15 +25,9 @@ pub(crate) const QUERY_BYTES: usize = 48;
 
 /// What a registered device shows; a provisioning key is shown in the registration itself.
 pub(crate) fn bearer(credentials: &Credentials) -> Option<Bearer> {
-    let Secret::Api(key) = &credentials.secret else {
-        return None;
-    };
-    let mut text = Bearer::new();
-    write!(text, "Bearer {}.", credentials.uuid).expect("7 + 36 + 1 characters fit");
-    for byte in key.0 {
-        write!(text, "{byte:02x}").expect("64 more characters fit");
-    }
-    Some(text)
+    let bytes = shown::bearer(credentials)?;
+    let text = core::str::from_utf8(&bytes).ok()?;
+    Bearer::try_from(text).ok()
 }
 
 /// An entity tag of this protocol.
@@ -132,18 +128,6 @@ impl Seen {
         let Known { root, command, .. } = self.known;
         write!(query, "root={root}&command={command}").expect("10 and 20 digits fit");
         query
-    }
-}
-
-/// What a status from 300 on means.
-pub(crate) fn failure(status: u16, retry_after_s: Option<u32>) -> Failure {
-    match status {
-        401 | 403 => Failure::Refused { retry_after_s },
-        429 | 503 => Failure::Busy { retry_after_s },
-        413 => Failure::TooLarge,
-        400..=499 => Failure::Declined,
-        500..=599 => Failure::Unreachable(Unreachable::Server),
-        _ => Failure::Misbehaved(lightship_link::Misconduct::Sequence),
     }
 }
 

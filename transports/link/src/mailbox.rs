@@ -45,6 +45,15 @@ pub struct Order {
     generation: u32,
 }
 
+/// Why a runner does not serve a connection any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The connection failed.
+    Failed(Failure),
+    /// Something else is wanted.
+    Ordered(Wish),
+}
+
 /// What is wanted of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {

@@ -12,7 +12,7 @@ use embassy_time::{Duration, with_timeout};
 use lightship_core::limits::MESSAGE_BYTES;
 use lightship_link::chunk::Asked;
 use lightship_link::limits::{SESSION_EXPIRY_S, UP_BYTES};
-use lightship_link::mailbox::{Port, Wish};
+use lightship_link::mailbox::{End, Port, Wish};
 use lightship_link::{Credentials, Failure, Secret, Unreachable};
 use minimq::{Buffers, ConfigBuilder, Io, QoS, Session, Will};
 
@@ -64,12 +64,6 @@ pub struct Runner<'a, D, M: RawMutex, const N: usize = MESSAGE_BYTES> {
     tx: &'a mut [u8],
 }
 
-/// Why a connection is not served any more.
-enum End {
-    Failed(Failure),
-    Ordered(Wish),
-}
-
 impl<'a, D: Dial, M: RawMutex, const N: usize> Runner<'a, D, M, N> {
     /// A runner with memory for packets: [`RX_BYTES`] and [`TX_BYTES`], or less.
     pub fn new(
@@ -90,27 +84,35 @@ impl<'a, D: Dial, M: RawMutex, const N: usize> Runner<'a, D, M, N> {
 
     /// Runs for ever.
     pub async fn run(&mut self) -> ! {
-        let mut wish = None;
+        let mut ended = None;
         loop {
-            let credentials = match wish.take() {
-                Some(Wish::Connect(credentials, _)) => credentials,
-                Some(Wish::Disconnect) => {
-                    self.port.down(Failure::Closed).await;
-                    continue;
-                }
-                None => idle(&mut self.port, &mut self.asked).await,
-            };
-            match self.serve(&credentials).await {
-                End::Failed(failure) => self.port.down(failure).await,
-                End::Ordered(next) => wish = Some(next),
-            }
+            let credentials = self.wanted(ended.take()).await;
+            ended = Some(self.serve(&credentials).await);
         }
+    }
+
+    /// Says how the last connection ended and waits until one is wanted.
+    ///
+    /// [`run`](Self::run) is this and [`serve`](Self::serve) in turn; who serves some connections in another way does the same with [`lend`](Self::lend).
+    pub async fn wanted(&mut self, ended: Option<End>) -> Credentials {
+        match ended {
+            Some(End::Ordered(Wish::Connect(credentials, _))) => return credentials,
+            Some(End::Ordered(Wish::Disconnect)) => self.port.down(Failure::Closed).await,
+            Some(End::Failed(failure)) => self.port.down(failure).await,
+            None => {}
+        }
+        idle(&mut self.port, &mut self.asked).await
+    }
+
+    /// The agent's mailbox, its questions for blobs, and memory that is free between two connections.
+    pub fn lend(&mut self) -> (&mut Port<'a, M, N>, &mut Asked<'a, M>, &mut [u8]) {
+        (&mut self.port, &mut self.asked, self.rx)
     }
 
     /// One connection, from its first packet to its end.
     ///
     /// It begins with nothing under way: what an earlier connection left unacknowledged was told to its sender, and would fill the memory for packets if connections broke one after the other.
-    async fn serve(&mut self, credentials: &Credentials) -> End {
+    pub async fn serve(&mut self, credentials: &Credentials) -> End {
         let name = credentials.uuid.to_text();
         let password = topics::password(&credentials.secret);
         let presence = topics::topic(credentials.uuid, "presence");

@@ -14,6 +14,7 @@ mod limits;
 mod metrics;
 mod openapi;
 mod people;
+mod postcard;
 mod postgres;
 mod publisher;
 mod registry;

@@ -353,20 +353,9 @@ on_both_databases! {
         let site = site(database.0).await;
         let (admin, _) = harbour(&site).await;
         let new = json!({"label": "mcu", "max_uses": 2, "expires_at": next_year()});
-        let made = admin
-            .ok(
-                Method::POST,
-                "/api/v1/fleets/harbour/provisioning-keys",
-                Some(new.clone()),
-            )
-            .await;
-        let other = admin
-            .ok(
-                Method::POST,
-                "/api/v1/fleets/harbour/provisioning-keys",
-                Some(new),
-            )
-            .await;
+        let path = "/api/v1/fleets/harbour/provisioning-keys";
+        let made = admin.ok(Method::POST, path, Some(new.clone())).await;
+        let other = admin.ok(Method::POST, path, Some(new)).await;
         assert_ne!(made["enrolment"]["hub"], other["enrolment"]["hub"]);
         let provisioning = hex::decode(made["secret"].as_str().unwrap()).unwrap();
         let hub = PublicKey(
@@ -393,20 +382,23 @@ on_both_databases! {
         })
         .await;
         let gadget = Gadget::new(&site, 1);
-        let body = serde_json::to_string(&gadget.message(made["secret"].as_str().unwrap())).unwrap();
-        let work = async {
-            let mut stream = tunnel.dial(80, Buffers::default()).await.unwrap();
-            let length = body.len();
-            let request = format!(
-                "POST /device/v1/register HTTP/1.1\r\nHost: fleet\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-            );
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await.unwrap();
-            String::from_utf8_lossy(&answer).into_owned()
-        };
-        let answer = tokio::time::timeout(PATIENCE, work).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let message = gadget.message(made["secret"].as_str().unwrap());
+        let mut memory = [0; 512];
+        let postcard = lightship_core::wire::encode(&message, &mut memory).unwrap().to_vec();
+        let json = serde_json::to_vec(&message).unwrap();
+        for (kind, body) in [("application/vnd.lightship.postcard", postcard), ("application/json", json)] {
+            let work = async {
+                let mut stream = tunnel.dial(80, Buffers::default()).await.unwrap();
+                let head = format!("POST /device/v1/register HTTP/1.1\r\nHost: fleet\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer).await.unwrap();
+                String::from_utf8_lossy(&answer).into_owned()
+            };
+            let answer = tokio::time::timeout(PATIENCE, work).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            assert!(answer.to_lowercase().contains(&format!("content-type: {kind}\r\n")), "{answer}");
+        }
         assert_eq!(
             inside(&tunnel, 80, "/device/v1/target", &gadget.bearer()).await,
             "404",

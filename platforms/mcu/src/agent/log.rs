@@ -8,12 +8,12 @@ use core::fmt::{self, Write};
 
 use embassy_futures::select::select;
 use embassy_sync::blocking_mutex::Mutex;
-use embassy_sync::blocking_mutex::raw::{CriticalSectionRawMutex, RawMutex};
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
-use embassy_time::Timer;
-use lightship_https::device::{Kind, Logs};
+use embassy_time::{Duration, Timer, with_timeout};
+use lightship_https::post::{Dial, Kind, POST_HEAD_BYTES, Post};
 
-use super::tunnel::Ways;
+use super::tunnel::{GATEWAY_NAME, Way, Ways};
 use crate::limits::{FRAMES_BYTES, LINES_BYTES, LOG_BATCH, LOG_PAUSE, LOG_RETRY};
 use crate::origin::{ORIGIN_LEN, Origin};
 
@@ -120,24 +120,34 @@ impl fmt::Debug for Log {
     }
 }
 
-/// Sends what waits, for ever.
-pub(super) async fn ship<M: RawMutex>(log: &Log, logs: &mut Logs<'_, M>, ways: &Ways) -> ! {
+/// Sends what waits, for ever; each batch may take so long.
+pub(super) async fn ship(log: &Log, way: &Way<'_, '_>, ways: &Ways, timeout: Duration) -> ! {
     let mut batch = [0; LOG_BATCH];
     loop {
         log.some.wait().await;
         // What comes within the pause goes together.
         Timer::after(LOG_PAUSE).await;
         while let Some((kind, len)) = log.oldest(&mut batch) {
-            logs.show(ways.credentials());
-            match logs.append(kind, &batch[..len]).await {
-                Ok(()) => log.sent(kind, &batch[..len]),
-                Err(_) => {
+            let sending = send(way, ways, kind, &batch[..len]);
+            match with_timeout(timeout, sending).await {
+                Ok(Some(())) => log.sent(kind, &batch[..len]),
+                Ok(None) | Err(_) => {
                     // Until the tunnel is another one, or for a while.
                     select(Timer::after(LOG_RETRY), ways.changed()).await;
                 }
             }
         }
     }
+}
+
+/// Sends a batch to the fleet, which keeps it, or nothing is known of it.
+async fn send(way: &Way<'_, '_>, ways: &Ways, kind: Kind, batch: &[u8]) -> Option<()> {
+    let credentials = ways.credentials()?;
+    let mut stream = way.dial().await.ok()?;
+    let post = Post::logs(GATEWAY_NAME, kind, &credentials);
+    let mut answer = [0; POST_HEAD_BYTES];
+    let answer = post.send(&mut stream, batch, &mut answer).await.ok()?;
+    answer.is_good().then_some(())
 }
 
 /// The newest bytes, in pieces that end with a delimiter.

@@ -2,8 +2,9 @@
 
 use core::cell::RefCell;
 use core::fmt;
+use core::pin::pin;
 
-use embassy_futures::select::{Either, select, select3, select4};
+use embassy_futures::select::{Either, select, select3};
 use embassy_net::{Stack, StackResources};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_time::{Duration, Timer};
@@ -12,30 +13,32 @@ use lightship_core::Agent;
 use lightship_core::record::{Record, Saved};
 use lightship_core::trust::{Compact, TrustState};
 use lightship_driver::{Clock, Driver, End};
-use lightship_https::device as http;
+use lightship_https::post::Entrance as Registration;
 use lightship_link::chunk::{Exchange, Slot};
 use lightship_link::mailbox::{Mailbox, Packet};
-use lightship_link::{Blobs, Fallback, Link};
+use lightship_link::{Blobs, Link};
 use lightship_mqtt::device as mqtt;
 use lightship_wireguard::embassy as wireguard;
 use lightship_wireguard::link::{KeepAlive, KeySet};
 use lightship_wireguard::{PresharedKey, SecretKey};
 
-use super::blobs::Readers;
 use super::boot;
+use super::carrier;
 use super::clock::EmbassyClock;
+#[cfg(feature = "http")]
+use super::fallback;
 use super::firmware::Firmware;
 use super::images::Images;
 use super::log::{self, Log};
 use super::platform::Mcu;
 use super::records::{Key, Records};
 use super::sockets::{Buffers, Sockets};
-use super::tunnel::{Chance, Datagrams, Way, Ways};
+use super::tunnel::{Chance, Datagrams, GATEWAY_NAME, Way, Ways};
 use super::{Application, Board, Nic, Outside};
 use crate::config::{Config, Entrance, Malformed};
 use crate::limits::{
-    CONNECTIONS, FEED_EVERY, FIRST_TUNNEL_TIME_S, LOG_BATCH, MESSAGE_BYTES, RECORDS_BYTES,
-    TEXT_BYTES, TUNNEL_RECEIVE, TUNNEL_SEND,
+    CONNECTIONS, FEED_EVERY, FIRST_TUNNEL_TIME_S, MESSAGE_BYTES, RECORDS_BYTES, TUNNEL_RECEIVE,
+    TUNNEL_SEND,
 };
 use crate::slots::Slots;
 
@@ -58,8 +61,10 @@ pub struct Options {
     /// How long the fleet may take to answer anything.
     pub timeout: Duration,
     /// Time between attempts to go back from HTTP to MQTT.
+    #[cfg(feature = "http")]
     pub prefer_again: Duration,
     /// Whether MQTT is used at all once the device is registered; HTTP always is when it has to be.
+    #[cfg(feature = "http")]
     pub mqtt: bool,
 }
 
@@ -69,9 +74,23 @@ impl Options {
         keeping: Keeping::Confirmed,
         keep_alive_s: 1200,
         timeout: Duration::from_secs(30),
+        #[cfg(feature = "http")]
         prefer_again: Duration::from_secs(900),
+        #[cfg(feature = "http")]
         mqtt: true,
     };
+}
+
+impl Options {
+    #[cfg(feature = "http")]
+    const fn is_mqtt_used(&self) -> bool {
+        self.mqtt
+    }
+
+    #[cfg(not(feature = "http"))]
+    const fn is_mqtt_used(&self) -> bool {
+        true
+    }
 }
 
 /// What the agent runs on.
@@ -93,12 +112,12 @@ pub struct Parts<B, S, R, C, O> {
 
 /// Memory of the agent; put it in a `static`, where it is zeroes and takes no room in the image.
 pub struct Memory {
-    packets: [Packet<MESSAGE_BYTES>; 2],
-    chunks: [Slot; 2],
+    packet: Packet<MESSAGE_BYTES>,
+    chunk: Slot,
     rx: [u8; MESSAGE_BYTES + 256],
     tx: [u8; mqtt::TX_BYTES],
-    batch: [u8; LOG_BATCH],
-    http: http::Memory<MESSAGE_BYTES, TEXT_BYTES>,
+    #[cfg(feature = "http")]
+    http: fallback::Memory,
     records: [u8; RECORDS_BYTES],
     connections: Buffers,
     tunnel: wireguard::Buffers<TUNNEL_RECEIVE, TUNNEL_SEND>,
@@ -109,12 +128,12 @@ impl Memory {
     /// Empty memory.
     pub const fn new() -> Self {
         Self {
-            packets: [const { Packet::new() }; 2],
-            chunks: [const { Slot::new() }; 2],
+            packet: Packet::new(),
+            chunk: Slot::new(),
             rx: [0; _],
             tx: [0; _],
-            batch: [0; _],
-            http: http::Memory::new(),
+            #[cfg(feature = "http")]
+            http: fallback::Memory::new(),
             records: [0; _],
             connections: Buffers::new(),
             tunnel: wireguard::Buffers::new(),
@@ -202,7 +221,7 @@ where
     let records = Records::open(records).map_err(|_| StartError::RecordsPartition)?;
     let (board, records) = (RefCell::new(board), RefCell::new(records));
     let (ways, control) = (
-        Ways::new(options.mqtt),
+        Ways::new(options.is_mqtt_used()),
         wireguard::Control::<NoopRawMutex>::new(),
     );
     let start = idle(&board, tunnel_time(&records, &mut memory.records)?)?;
@@ -219,39 +238,39 @@ where
 
     let sockets = Sockets::new(stack, &mut memory.connections);
 
-    let [first, second] = &mut memory.packets;
-    let (mut first, mut second) = (Mailbox::<NoopRawMutex, _>::new(first), Mailbox::new(second));
-    let (mqtt_link, mqtt_port) = first.split();
-    let (http_link, http_port) = second.split();
-    let [first, second] = &mut memory.chunks;
-    let (mut first, mut second) = (Exchange::new(first), Exchange::new(second));
-    let (mqtt_blobs, mqtt_asked) = first.split();
-    let (http_blobs, http_asked) = second.split();
-    let mut journal = http::Journal::new(&mut memory.batch);
-    let (mut logs, offered) = journal.split();
-
-    let mut over_mqtt = mqtt::Runner::new(
+    let mut mailbox = Mailbox::<NoopRawMutex, _>::new(&mut memory.packet);
+    let mut exchange = Exchange::new(&mut memory.chunk);
+    let ((link, port), (blobs, asked)) = (mailbox.split(), exchange.split());
+    let over_mqtt = mqtt::Runner::new(
         Way::mqtt(&sockets, &ways),
         mqtt::Patience {
             keep_alive_s: options.keep_alive_s,
             timeout: options.timeout,
         },
-        (mqtt_port, mqtt_asked),
+        (port, asked),
         (&mut memory.rx, &mut memory.tx),
     );
-    let patience = http::Patience {
-        timeout: options.timeout,
-        ..http::Patience::DEFAULT
-    };
-    let site = http::Site::new("100.64.0.1", "").expect("it is short and plain");
-    let mut over_http = http::Runner::new(
-        Way::http(&sockets, &ways),
-        (site, patience),
-        (http_port, http_asked, offered),
-        &mut memory.http,
+    let entrance = Way::post(&sockets, &ways);
+    let entrance = Registration::new(entrance, GATEWAY_NAME, options.timeout);
+    #[cfg(feature = "http")]
+    let (mut mailbox, mut exchange, http) = memory.http.split();
+    #[cfg(feature = "http")]
+    let mut journal = fallback::no_logs();
+    #[cfg(feature = "http")]
+    let ((link, blobs), mut over_http) = fallback::behind(
+        (link, blobs),
+        (&mut mailbox, &mut exchange, http),
+        &mut journal,
+        (&sockets, &ways),
+        &options,
     );
+    // Pinned where they are made: what is moved takes its room twice, and once more on the stack.
+    let links = pin!(carrier::carry(over_mqtt, entrance));
+    #[cfg(feature = "http")]
+    let over_http = pin!(over_http.run());
+    #[cfg(feature = "http")]
+    let links = select(links, over_http);
 
-    let link = Fallback::new([mqtt_link, http_link], options.prefer_again);
     let begin = Begin {
         board: &board,
         records: &records,
@@ -262,7 +281,6 @@ where
         keeping: options.keeping,
         log,
     };
-    let blobs = Readers::new(mqtt_blobs, http_blobs);
     let mut driver = begin.driver::<COMPONENTS, _, _, _, _>(
         (slots, config),
         blobs,
@@ -275,20 +293,20 @@ where
         records: &records,
     };
     // The stack before those who wait for it: see the module of the sockets.
-    let carried = select4(
-        tunnel.run_on(&mut datagrams, &mut chance),
-        network.run(),
-        over_mqtt.run(),
-        over_http.run(),
-    );
+    let tunnel = pin!(tunnel.run_on(&mut datagrams, &mut chance));
+    let network = pin!(network.run());
+    let carried = select3(tunnel, network, links);
+    let way = Way::post(&sockets, &ways);
+    let logs = pin!(log::ship(log, &way, &ways, options.timeout));
     let feeding = async {
         loop {
             board.borrow_mut().feed();
             Timer::after(FEED_EVERY).await;
         }
     };
-    let background = select3(carried, feeding, log::ship(log, &mut logs, &ways));
-    match select(driver.run(), background).await {
+    let background = select3(carried, feeding, logs);
+    let driver = pin!(driver.run());
+    match select(driver, background).await {
         Either::First(end) => Ok(end),
         Either::Second(_) => unreachable!("they run for ever"),
     }

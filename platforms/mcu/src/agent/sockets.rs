@@ -15,51 +15,83 @@ use embassy_net::{IpAddress, IpEndpoint, Stack};
 use embedded_io_async::{ErrorType, Read, Write};
 use lightship_link::Unreachable;
 
-use crate::limits::{CONNECTIONS, TCP_RECEIVE, TCP_SEND, TCP_TIMEOUT};
+use crate::limits::{POST_TCP, TCP_RECEIVE, TCP_SEND, TCP_TIMEOUT};
 
 /// Memory for the sockets.
-pub(super) struct Buffers([([u8; TCP_RECEIVE], [u8; TCP_SEND]); CONNECTIONS]);
+pub(super) struct Buffers {
+    mqtt: ([u8; TCP_RECEIVE], [u8; TCP_SEND]),
+    post: ([u8; POST_TCP], [u8; POST_TCP]),
+    #[cfg(feature = "http")]
+    http: [([u8; TCP_RECEIVE], [u8; TCP_SEND]); 2],
+}
 
 impl Buffers {
     pub(super) const fn new() -> Self {
-        Self([const { ([0; TCP_RECEIVE], [0; TCP_SEND]) }; CONNECTIONS])
+        Self {
+            mqtt: ([0; _], [0; _]),
+            post: ([0; _], [0; _]),
+            #[cfg(feature = "http")]
+            http: [([0; _], [0; _]); 2],
+        }
     }
 }
 
-/// The sockets; each is free or lent to one [`Connection`].
-pub(super) struct Sockets<'d>([RefCell<TcpSocket<'d>>; CONNECTIONS]);
+/// A socket, which is free or lent to one [`Connection`].
+pub(super) type Socket<'d> = RefCell<TcpSocket<'d>>;
+
+/// The sockets.
+pub(super) struct Sockets<'d> {
+    pub(super) mqtt: [Socket<'d>; 1],
+    /// For a registration, or logs.
+    pub(super) post: [Socket<'d>; 1],
+    #[cfg(feature = "http")]
+    pub(super) http: [Socket<'d>; 2],
+}
 
 impl<'d> Sockets<'d> {
     pub(super) fn new(stack: Stack<'d>, buffers: &'d mut Buffers) -> Self {
-        Self(buffers.0.each_mut().map(|(receive, send)| {
-            let mut socket = TcpSocket::new(stack, receive, send);
-            socket.set_timeout(Some(TCP_TIMEOUT));
-            RefCell::new(socket)
-        }))
+        let Buffers { mqtt, post, .. } = buffers;
+        Self {
+            mqtt: [socket(stack, &mut mqtt.0, &mut mqtt.1)],
+            post: [socket(stack, &mut post.0, &mut post.1)],
+            #[cfg(feature = "http")]
+            http: (buffers.http.each_mut()).map(|(receive, send)| socket(stack, receive, send)),
+        }
     }
+}
 
-    /// Opens a connection.
-    pub(super) async fn connect(&self, to: SocketAddr) -> Result<Connection<'_, 'd>, Unreachable> {
-        let IpAddr::V4(address) = to.ip() else {
-            return Err(Unreachable::Connect);
-        };
-        let to = IpEndpoint::new(IpAddress::Ipv4(address), to.port());
-        let free = self
-            .0
+fn socket<'d>(stack: Stack<'d>, receive: &'d mut [u8], send: &'d mut [u8]) -> Socket<'d> {
+    let mut socket = TcpSocket::new(stack, receive, send);
+    socket.set_timeout(Some(TCP_TIMEOUT));
+    RefCell::new(socket)
+}
+
+/// Opens a connection with one of these sockets, once one of them is free.
+pub(super) async fn connect<'s, 'd>(
+    sockets: &'s [Socket<'d>],
+    to: SocketAddr,
+) -> Result<Connection<'s, 'd>, Unreachable> {
+    let IpAddr::V4(address) = to.ip() else {
+        return Err(Unreachable::Connect);
+    };
+    let to = IpEndpoint::new(IpAddress::Ipv4(address), to.port());
+    let free = poll_fn(|_| {
+        let mut free = sockets
             .iter()
-            .find_map(|socket| socket.try_borrow_mut().ok());
-        let mut connection = Connection(free.ok_or(Unreachable::Connect)?);
-        connection.0.abort();
-        // The first poll sends the first packet; the rest is waiting.
-        if let Poll::Ready(Err(_)) = poll_once(connection.0.connect(to)) {
-            return Err(Unreachable::Connect);
-        }
-        let is_decided = |state| !matches!(state, State::SynSent | State::SynReceived);
-        let state = connection.until(|socket| Some(socket.state()).filter(|s| is_decided(*s)));
-        match state.await {
-            State::Established | State::CloseWait => Ok(connection),
-            _ => Err(Unreachable::Connect),
-        }
+            .filter_map(|socket| socket.try_borrow_mut().ok());
+        free.next().map_or(Poll::Pending, Poll::Ready)
+    });
+    let mut connection = Connection(free.await);
+    connection.0.abort();
+    // The first poll sends the first packet; the rest is waiting.
+    if let Poll::Ready(Err(_)) = poll_once(connection.0.connect(to)) {
+        return Err(Unreachable::Connect);
+    }
+    let is_decided = |state| !matches!(state, State::SynSent | State::SynReceived);
+    let state = connection.until(|socket| Some(socket.state()).filter(|s| is_decided(*s)));
+    match state.await {
+        State::Established | State::CloseWait => Ok(connection),
+        _ => Err(Unreachable::Connect),
     }
 }
 

@@ -19,13 +19,15 @@ use lightship_wireguard::{
 };
 
 use super::records::{Key, Records};
-use super::sockets::{Connection, Sockets};
+use super::sockets::{self, Connection, Socket, Sockets};
 use super::{Board, Outside};
 use crate::config::Entrance;
 use crate::limits::RESOLVE_AFTER;
 
 /// The fleet's address inside every tunnel.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+/// The same, as requests name it.
+pub(super) const GATEWAY_NAME: &str = "100.64.0.1";
 /// The address of a device that enrols.
 const GUEST: Ipv4Addr = Ipv4Addr::new(100, 127, 255, 254);
 /// Where the fleet's HTTP is inside the enrolment tunnel.
@@ -35,6 +37,7 @@ const PREFIX: u8 = 10;
 
 /// Where everything is, once a tunnel is wanted.
 pub(super) struct Ways {
+    /// Always, where there is nothing else.
     use_mqtt: bool,
     /// The other end of the tunnel, by name; counts up with each change.
     hub: RefCell<Option<Endpoint>>,
@@ -93,8 +96,9 @@ impl Ways {
                     preshared: enrolment::preshared_key(&provisioning_key.0),
                 };
                 self.http.set(Some((GATEWAY, HTTP_PORT).into()));
-                // Guests reach the registration alone.
+                // Guests reach the registration alone, and have nothing to show for their logs.
                 self.mqtt.set(None);
+                *self.credentials.borrow_mut() = None;
                 self.switch(keys, &entrance.endpoint, control);
                 configure(stack, GUEST, GATEWAY);
             }
@@ -249,28 +253,41 @@ impl<B: Board, R: NorFlash> TunnelBoard for Chance<'_, B, R> {
 
 /// Opens connections to one port of the fleet inside the tunnel.
 pub(super) struct Way<'w, 'd> {
-    sockets: &'w Sockets<'d>,
+    sockets: &'w [Socket<'d>],
     to: &'w Cell<Option<SocketAddr>>,
 }
 
 impl<'w, 'd> Way<'w, 'd> {
+    /// To HTTP, for one request.
+    pub(super) fn post(sockets: &'w Sockets<'d>, ways: &'w Ways) -> Self {
+        Self {
+            sockets: &sockets.post,
+            to: &ways.http,
+        }
+    }
+
+    #[cfg(feature = "http")]
     pub(super) fn http(sockets: &'w Sockets<'d>, ways: &'w Ways) -> Self {
-        let to = &ways.http;
-        Self { sockets, to }
+        Self {
+            sockets: &sockets.http,
+            to: &ways.http,
+        }
     }
 
     pub(super) fn mqtt(sockets: &'w Sockets<'d>, ways: &'w Ways) -> Self {
-        let to = &ways.mqtt;
-        Self { sockets, to }
+        Self {
+            sockets: &sockets.mqtt,
+            to: &ways.mqtt,
+        }
     }
 
     async fn connect(&self) -> Result<Connection<'w, 'd>, Unreachable> {
         let to = self.to.get().ok_or(Unreachable::NotConnected)?;
-        self.sockets.connect(to).await
+        sockets::connect(self.sockets, to).await
     }
 }
 
-impl<'w, 'd> lightship_https::device::Dial for Way<'w, 'd> {
+impl<'w, 'd> lightship_https::post::Dial for Way<'w, 'd> {
     type Stream<'s>
         = Connection<'w, 'd>
     where

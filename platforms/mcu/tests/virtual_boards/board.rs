@@ -28,6 +28,8 @@ pub(crate) struct Kind {
     seed: Option<usize>,
     /// Bytes of a whole image: close to the largest that fits.
     pub(crate) image_len: usize,
+    /// Features of the board's crate beside its default.
+    features: &'static [&'static str],
     arguments: fn(&Files) -> Vec<String>,
 }
 
@@ -51,6 +53,7 @@ pub(crate) const RISCV_VIRT: Kind = Kind {
     configuration: 0x30_0000,
     seed: None,
     image_len: 300_000,
+    features: &[],
     arguments: |files| {
         let bank = |unit, file: &Path, rest| {
             format!(
@@ -85,6 +88,12 @@ pub(crate) const RISCV_VIRT: Kind = Kind {
     },
 };
 
+/// The same with HTTP beside MQTT.
+pub(crate) const RISCV_VIRT_HTTP: Kind = Kind {
+    features: &["--features", "http"],
+    ..RISCV_VIRT
+};
+
 pub(crate) const CORTEX_M3_SF2: Kind = Kind {
     name: "cortex-m3-sf2",
     qemu: "qemu-system-arm",
@@ -97,6 +106,7 @@ pub(crate) const CORTEX_M3_SF2: Kind = Kind {
     configuration: 0x4_0000,
     seed: Some(0x6_0000),
     image_len: 100_000,
+    features: &[],
     arguments: |files| {
         let flash = format!("if=mtd,format=raw,file={}", files.flash.display());
         let bootloader = files.bootloader.display().to_string();
@@ -147,8 +157,8 @@ impl Board {
             eprintln!("SKIPPED: {}: {missing} is not installed", kind.name);
             return None;
         }
-        let elf = build(&folder, firmware);
-        let loader = bootloader(kind, &build(&folder, "bootloader"));
+        let elf = build(kind, &folder, firmware);
+        let loader = bootloader(kind, &build(kind, &folder, "bootloader"));
         let firmware = elf::flatten(&elf, Some(kind.load)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -355,7 +365,7 @@ fn missing(kind: &Kind) -> Option<String> {
 /// Builds a program of a board's folder, a workspace of its own.
 ///
 /// What ships is built as it ships (see the folder's `smallest.toml`); test programs say more when they panic.
-fn build(folder: &Path, program: &str) -> Vec<u8> {
+fn build(kind: &Kind, folder: &Path, program: &str) -> Vec<u8> {
     let lock = folder.join("Cargo.lock");
     if !lock.exists() {
         fs::copy(Path::new(crate::BOARDS).join("../../../Cargo.lock"), lock).unwrap();
@@ -373,9 +383,10 @@ fn build(folder: &Path, program: &str) -> Vec<u8> {
             .args(["--config", "smallest.toml", "--target-dir", "target/ships"])
             .env("RUSTC_BOOTSTRAP", "1");
     }
-    if program == "bootloader" {
-        cargo.arg("--no-default-features");
-    }
+    match program {
+        "bootloader" => cargo.arg("--no-default-features"),
+        _ => cargo.args(kind.features),
+    };
     let output = cargo.output().unwrap();
     assert!(
         output.status.success(),

@@ -6,13 +6,13 @@ use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::RawMutex;
 use embassy_time::{Duration, Instant, with_timeout};
 use lightship_core::wire::Up;
-use lightship_link::mailbox::{Port, Turn};
+use lightship_link::mailbox::{End, Port, Turn};
 use lightship_link::{Credentials, Failure, Known, Misconduct};
 
 use super::line::Line;
 use super::target::{self, Answer, Question};
 use super::work::{Desk, Letters, Outcome, Reply, SILENT};
-use super::{Dial, End, Patience, Runner, Site};
+use super::{Dial, Patience, Runner, Site};
 use crate::protocol::{self, Seen};
 
 /// The agent's side of a connection.

@@ -3,6 +3,7 @@ extern crate std;
 use std::format;
 
 use lightship_core::wire::Refusal;
+use lightship_link::Failure;
 
 use super::*;
 

@@ -8,14 +8,14 @@ use lightship_core::id::Uuid;
 use lightship_core::wire::{self, Up};
 use lightship_link::chunk::{self, Answer, Asked, Request};
 use lightship_link::limits::UP_BYTES;
-use lightship_link::mailbox::{Port, Turn};
+use lightship_link::mailbox::{End, Port, Turn};
 use lightship_link::{Credentials, Failure, Misconduct, Secret, Unreachable};
 use minimq::{
     ConnectEvent, Error, Io, Op, PeerError, Property, PubError, Publication, QoS,
     SubscriptionOptions, TopicFilter,
 };
 
-use super::{End, failure};
+use super::failure;
 use crate::topics::{self, Channel};
 
 /// What the agent is to hear, in order.

@@ -8,6 +8,7 @@ mod firmware;
 
 use core::cell::RefCell;
 use embassy_executor::{Executor, Spawner};
+#[cfg(feature = "http")]
 use embedded_storage::nor_flash::ReadNorFlash;
 use lightship_board_cortex_m3_sf2::hardware::{self, Hardware, PATIENCE_MS};
 use lightship_board_cortex_m3_sf2::network::{self, Mac};
@@ -34,15 +35,18 @@ async fn story() {
         power::reset();
     };
     let (records, pair) = layout::partitions(&flash);
-    let mut start = [0; 8];
-    let read = layout::spare(&flash).read(0, &mut start);
-    read.expect("the flash can be read");
     let firmware = firmware::Firmware {
         board: Hardware::new(seed),
         slots: Updater::new(records, pair, layout::device(), CoreCurve, handoff),
         records: layout::agent_records(&flash),
         config: layout::configuration(&flash),
-        mqtt: start != firmware::HTTP_ALONE,
+        #[cfg(feature = "http")]
+        mqtt: {
+            let mut start = [0; 8];
+            let read = layout::spare(&flash).read(0, &mut start);
+            read.expect("the flash can be read");
+            start != firmware::HTTP_ALONE
+        },
         fault: power::fault,
     };
     firmware.run(ROOM.take(), mac).await;

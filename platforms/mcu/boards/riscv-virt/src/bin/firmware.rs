@@ -8,6 +8,7 @@ mod firmware;
 
 use core::cell::RefCell;
 use embassy_executor::{Executor, Spawner};
+#[cfg(feature = "http")]
 use embedded_storage::nor_flash::ReadNorFlash;
 use lightship_board_riscv_virt::hardware::{self, Hardware, PATIENCE_MS};
 use lightship_board_riscv_virt::network::{self, Card};
@@ -37,9 +38,6 @@ async fn story() {
         power::reset();
     };
     let slots = Ab(layout::slots(&bank));
-    let mut start = [0; 8];
-    let read = layout::spare(&bank).read(0, &mut start);
-    read.expect("the flash can be read");
     let firmware = firmware::Firmware {
         board: Hardware::new(random),
         slots: Updater::new(
@@ -51,7 +49,13 @@ async fn story() {
         ),
         records: layout::agent_records(&bank),
         config: layout::configuration(&bank),
-        mqtt: start != firmware::HTTP_ALONE,
+        #[cfg(feature = "http")]
+        mqtt: {
+            let mut start = [0; 8];
+            let read = layout::spare(&bank).read(0, &mut start);
+            read.expect("the flash can be read");
+            start != firmware::HTTP_ALONE
+        },
         fault: power::fault,
     };
     firmware.run(ROOM.take(), card).await;
