@@ -106,6 +106,8 @@ pub struct Tunnel {
     pub endpoint: Option<String>,
     /// Where devices reach `enrolment` from outside, `host:port`; the address itself by default.
     pub enrolment_endpoint: Option<String>,
+    /// Where MQTT out of the tunnels goes, if not straight to this server's broker: something before it that counts or limits connections.
+    pub mqtt: Option<SocketAddr>,
     /// A second UDP port, which `backend = "kernel"` needs to change the hub's key: there each key has its own.
     pub second_port: Option<u16>,
     /// Where the tunnels of registered devices end; in the server, which needs no right, by default.

@@ -153,6 +153,22 @@ impl Device {
         counts.next().unwrap_or(0)
     }
 
+    /// How many lines were said.
+    pub(crate) fn told(&self) -> usize {
+        self.said.len()
+    }
+
+    /// Whether, after so many lines, one life fetched up to this many bytes.
+    pub(crate) fn fetched_in_one_life(&self, lines: usize, goal: u64) -> bool {
+        let is_goal = |line: &&String| line.strip_prefix("fetched ") == Some(&goal.to_string());
+        let before = self.said[lines..].iter().take_while(|line| !is_goal(line));
+        let is_reached = self.said[lines..].iter().any(|line| is_goal(&line));
+        is_reached
+            && !before
+                .into_iter()
+                .any(|line| line.starts_with("boot version="))
+    }
+
     /// The most bytes of stack that the board said of any of its lives.
     pub(crate) fn stack(&self) -> Option<u64> {
         let said = self

@@ -9,6 +9,7 @@
 #[allow(dead_code, reason = "the other test uses the rest")]
 mod board;
 mod device;
+mod gangway;
 #[path = "../../../platforms/mcu/tests/virtual_boards/images.rs"]
 mod images;
 #[path = "../mcu/shore.rs"]
@@ -17,6 +18,7 @@ mod shore;
 
 use board::{CORTEX_M3_SF2, Kind, RISCV_VIRT, RISCV_VIRT_HTTP};
 use device::{Device, until};
+use gangway::Gangway;
 use shore::Shore;
 use std::time::Instant;
 
@@ -35,15 +37,19 @@ fn is_long() -> bool {
 
 /// A fleet and a board of it that was just switched on.
 async fn begin(kind: &'static Kind) -> Option<(Shore, Device)> {
-    let mut device = Device::new(kind)?;
+    let device = Device::new(kind)?;
     let shore = Shore::start_for("virtual", HOST).await;
+    Some(switch_on(device, shore).await)
+}
+
+async fn switch_on(mut device: Device, shore: Shore) -> (Shore, Device) {
     device.configure(&shore.block().await);
     device.start();
     until("the registration", &mut device, async |device| {
         device.has("ProvisioningKeyErased") && shore.device().await.is_some()
     })
     .await;
-    Some((shore, device))
+    (shore, device)
 }
 
 async fn lives(kind: &'static Kind) {
@@ -88,17 +94,18 @@ async fn a_cortex_m3_board_enrols_updates_itself_and_goes_back_from_a_broken_ima
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_goes_on_at_the_last_page_after_a_cut_and_over_another_transport() {
-    let Some((shore, mut device)) = begin(&RISCV_VIRT_HTTP).await else {
+    let Some(device) = Device::new(&RISCV_VIRT_HTTP) else {
         return;
     };
+    let gangway = Gangway::build().await;
+    let address = Some(gangway.address);
+    let shore = Shore::start_with("virtual", HOST, |config| config.tunnel.mqtt = address).await;
+    gangway.lead_to(shore.broker());
+    let (shore, mut device) = switch_on(device, shore).await;
     let new = device.image(2, 0);
     assert!(new.len() >= 256 * 1024);
     let release = shore.push("2.0.0", &new).await;
-    for (goal, transport) in [
-        (60_000, "mqtt"),
-        (130_000, "http"),
-        (new.len() as u64, "mqtt"),
-    ] {
+    for (goal, transport) in [(60_000, "mqtt"), (130_000, "http"), (200_000, "mqtt")] {
         let before = device.fetched();
         device.only_http(transport == "http");
         let told = device.restart();
@@ -111,11 +118,28 @@ async fn a_download_goes_on_at_the_last_page_after_a_cut_and_over_another_transp
         let (least, most) = (before.saturating_sub(PAGE), before + device::CHUNK);
         assert!(first > least && first <= most, "{first}, {before}");
     }
+    goes_on_in_one_life(&mut device, gangway, new.len() as u64).await;
     until("the update", &mut device, async |_| {
         shore.shows(&release).await
     })
     .await;
     shore.stop().await;
+}
+
+/// The broker is gone in the middle of the download, and the rest comes over HTTP without a restart.
+async fn goes_on_in_one_life(device: &mut Device, gangway: Gangway, goal: u64) {
+    let (before, told) = (device.fetched(), device.told());
+    assert!(
+        before + 8 * PAGE < goal,
+        "{before}: too late to break anything"
+    );
+    gangway.take_away().await;
+    until("the rest", device, async |device| device.fetched() >= goal).await;
+    let first = device.first_fetched(told);
+    println!("http in the same life: went on at {first}, had {before}");
+    let (least, most) = (before.saturating_sub(PAGE), before + device::CHUNK);
+    assert!(first > least && first <= most, "{first}, {before}");
+    assert!(device.fetched_in_one_life(told, goal), "it restarted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -75,6 +75,15 @@ impl Shore {
 
     /// A fleet for devices of a type that see the host's loopback at an address of their own.
     pub(crate) async fn start_for(device_type: &'static str, host: &'static str) -> Self {
+        Self::start_with(device_type, host, |_| ()).await
+    }
+
+    /// The same, with a server that is configured otherwise.
+    pub(crate) async fn start_with(
+        device_type: &'static str,
+        host: &'static str,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::on_free_ports(folder.path());
@@ -84,6 +93,7 @@ impl Shore {
         config.tunnel.listen = Some(hub);
         config.tunnel.endpoint = Some(format!("{host}:{}", hub.port()));
         config.tunnel.enrolment = Some(free);
+        change(&mut config);
         let server = Server::start(config).await.unwrap();
         let authority = Certificate::from_pem(server.authority_pem().as_bytes()).unwrap();
         let client = Client::builder()
@@ -151,6 +161,12 @@ impl Shore {
     pub(crate) async fn rotate_hub_key(&self) -> Value {
         let body = json!({"over_s": 0});
         self.ask(Method::POST, "/api/v1/hub-key/rotate", body).await
+    }
+
+    /// Where its broker listens.
+    #[allow(dead_code, reason = "the boards' test uses it")]
+    pub(crate) fn broker(&self) -> SocketAddr {
+        self.server.mqtt()
     }
 
     pub(crate) async fn stop(self) {

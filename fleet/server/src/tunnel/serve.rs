@@ -20,7 +20,7 @@ const WAITING: usize = 64;
 /// Takes up what is stored, and serves devices inside their tunnels from now on.
 pub(crate) async fn serve(
     app: &App,
-    mqtt: SocketAddr,
+    broker: SocketAddr,
 ) -> Result<Vec<JoinHandle<()>>, crate::StartError> {
     let Some(tunnel) = app.tunnel() else {
         return Ok(Vec::new());
@@ -34,6 +34,7 @@ pub(crate) async fn serve(
     for key in db::provisioning_keys::valid(&app.db, crate::clock::now_ms()).await? {
         app.open_enrolment(&key);
     }
+    let mqtt = app.config.tunnel.mqtt.unwrap_or(broker);
     let hub = |source: HubError| crate::StartError::Tunnel(source.into());
     let broker = tunnel.hub.listen(MQTT_PORT, Buffers::SMALL).map_err(hub)?;
     let devices = tunnel
