@@ -26,23 +26,23 @@ pub enum End {
 
 /// Runs an agent. See the crate's documentation.
 pub struct Driver<'a, const COMPONENTS: usize, L, P, C> {
-    agent: Agent<COMPONENTS>,
+    agent: &'a mut Agent<COMPONENTS>,
     link: L,
-    platform: P,
+    platform: &'a mut P,
     clock: C,
     buffer: &'a mut [u8],
-    under_way: UnderWay,
+    under_way: UnderWay<COMPONENTS>,
     sending: Option<MessageId>,
 }
 
 impl<'a, const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Driver<'a, COMPONENTS, L, P, C> {
-    /// Joins the parts.
+    /// Joins the parts. The large ones are lent: who makes them says where they lie, and they are not moved.
     ///
     /// `buffer` holds one record at a time; [`RECORD_BYTES`](lightship_core::limits::RECORD_BYTES) is always enough, and a device with few components needs less.
     pub const fn new(
-        agent: Agent<COMPONENTS>,
+        agent: &'a mut Agent<COMPONENTS>,
         link: L,
-        platform: P,
+        platform: &'a mut P,
         clock: C,
         buffer: &'a mut [u8],
     ) -> Self {
@@ -59,12 +59,12 @@ impl<'a, const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Driver<'a, COM
 
     /// The agent.
     pub const fn agent(&self) -> &Agent<COMPONENTS> {
-        &self.agent
+        self.agent
     }
 
     /// The platform.
     pub const fn platform(&self) -> &P {
-        &self.platform
+        self.platform
     }
 
     /// Runs until the platform asks for an end or the device restarts.
@@ -115,7 +115,7 @@ impl<'a, const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Driver<'a, COM
             };
             let mut hands = Hands {
                 link: &mut self.link,
-                platform: &mut self.platform,
+                platform: self.platform,
                 clock: &self.clock,
                 buffer: self.buffer,
                 under_way: &mut self.under_way,
@@ -230,16 +230,16 @@ impl<'a, const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Driver<'a, COM
 }
 
 /// Everything but the agent, which lends the action.
-struct Hands<'a, L, P, C> {
+struct Hands<'a, const COMPONENTS: usize, L, P, C> {
     link: &'a mut L,
     platform: &'a mut P,
     clock: &'a C,
     buffer: &'a mut [u8],
-    under_way: &'a mut UnderWay,
+    under_way: &'a mut UnderWay<COMPONENTS>,
     sending: &'a mut Option<MessageId>,
 }
 
-impl<L: Link, P: Platform, C: Clock> Hands<'_, L, P, C> {
+impl<const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Hands<'_, COMPONENTS, L, P, C> {
     async fn act(
         &mut self,
         action: Action<'_>,

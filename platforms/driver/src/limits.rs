@@ -2,8 +2,8 @@
 
 use lightship_core::time::Duration;
 
-/// Steps under way at once; the core asks for at most one for each instance that it knows.
-pub const STEPS: usize = 96;
+/// Steps under way at once, for each component of a release: the core asks for at most one for each instance that it knows, of which there are three for each component, and for an inventory.
+pub const STEPS: usize = 4;
 
 /// Longest time in which a fetch may bring nothing new. A slow network is no reason to give up; a silent one is.
 pub const FETCH_SILENCE: Duration = Duration::from_secs(10 * 60);

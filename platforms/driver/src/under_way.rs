@@ -1,6 +1,5 @@
 //! The steps that are under way and when each has taken too long.
 
-use heapless::Vec;
 use lightship_core::StepId;
 use lightship_core::time::{Duration, Instant};
 
@@ -47,41 +46,66 @@ impl Verb {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct UnderWay(Vec<(StepId, Verb, Instant), STEPS>);
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    id: StepId,
+    verb: Verb,
+    deadline: Instant,
+}
 
-impl UnderWay {
+#[derive(Debug)]
+pub(crate) struct UnderWay<const COMPONENTS: usize>([[Option<Begun>; COMPONENTS]; STEPS]);
+
+impl<const COMPONENTS: usize> UnderWay<COMPONENTS> {
     pub(crate) const fn new() -> Self {
-        Self(Vec::new())
+        Self([[None; COMPONENTS]; STEPS])
     }
 
     /// Takes a step in; whether there was room.
     pub(crate) fn begin(&mut self, id: StepId, verb: Verb, now: Instant) -> bool {
-        self.0.push((id, verb, now + verb.limit())).is_ok()
+        let place = self.places().iter_mut().find(|place| place.is_none());
+        let Some(place) = place else { return false };
+        *place = Some(Begun {
+            id,
+            verb,
+            deadline: now + verb.limit(),
+        });
+        true
     }
 
     /// A sign of life of a step.
     pub(crate) fn alive(&mut self, id: StepId, now: Instant) {
-        for step in self.0.iter_mut().filter(|step| step.0 == id) {
-            step.2 = now + step.1.limit();
+        for step in self.places().iter_mut().flatten() {
+            if step.id == id {
+                step.deadline = now + step.verb.limit();
+            }
         }
     }
 
     /// Takes a step out; `None` when it is not under way.
     pub(crate) fn finish(&mut self, id: StepId) -> Option<Verb> {
-        let at = self.0.iter().position(|step| step.0 == id)?;
-        Some(self.0.swap_remove(at).1)
+        let step = self.take(|step| step.id == id)?;
+        Some(step.verb)
     }
 
     /// When the next step has taken too long.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.0.iter().map(|step| step.2).min()
+        let steps = self.0.as_flattened().iter().flatten();
+        steps.map(|step| step.deadline).min()
     }
 
     /// Takes out a step that has taken too long.
     pub(crate) fn overdue(&mut self, now: Instant) -> Option<(StepId, Verb)> {
-        let at = self.0.iter().position(|step| step.2 <= now)?;
-        let (id, verb, _) = self.0.swap_remove(at);
-        Some((id, verb))
+        let step = self.take(|step| step.deadline <= now)?;
+        Some((step.id, step.verb))
+    }
+
+    fn take(&mut self, is_it: impl Fn(&Begun) -> bool) -> Option<Begun> {
+        let mut places = self.places().iter_mut();
+        places.find_map(|place| place.take_if(|step| is_it(step)))
+    }
+
+    fn places(&mut self) -> &mut [Option<Begun>] {
+        self.0.as_flattened_mut()
     }
 }

@@ -353,7 +353,7 @@ fn release() -> (Vec<u8>, Digest) {
     (document, Digest::of(&payload[..len]))
 }
 
-fn run(board: Board) -> (Vec<Note>, Vec<StepId>, u32, u64) {
+fn run(mut board: Board) -> (Vec<Note>, Vec<StepId>, u32, u64) {
     let clock = Virtual::default();
     let reports = Rc::new(Cell::new(0));
     let link = FleetLink {
@@ -362,9 +362,9 @@ fn run(board: Board) -> (Vec<Note>, Vec<StepId>, u32, u64) {
         air: board.air.clone().unwrap_or_default(),
         ..FleetLink::default()
     };
-    let agent = Agent::<2>::new(config(), Saved::default(), [5; 32], clock.now());
+    let mut agent = Agent::<2>::new(config(), Saved::default(), [5; 32], clock.now());
     let mut buffer = [0; limits::RECORD_BYTES];
-    let mut driver = Driver::new(agent, link, board, clock.clone(), &mut buffer);
+    let mut driver = Driver::new(&mut agent, link, &mut board, clock.clone(), &mut buffer);
     assert_eq!(block_on(driver.run()), End::Asked);
     let board = driver.platform();
     (
@@ -403,14 +403,14 @@ fn a_farewell_lets_what_is_being_sent_arrive_and_waits_for_no_one_for_ever() {
             holds: Rc::clone(&holds),
             ..FleetLink::default()
         };
-        let board = Board {
+        let mut board = Board {
             holds: Some(Rc::clone(&holds)),
             ends_when: Some(|note| matches!(note, Note::TargetAccepted(_))),
             ..Board::default()
         };
-        let agent = Agent::<2>::new(config(), Saved::default(), [5; 32], clock.now());
+        let mut agent = Agent::<2>::new(config(), Saved::default(), [5; 32], clock.now());
         let mut buffer = [0; limits::RECORD_BYTES];
-        let mut driver = Driver::new(agent, link, board, clock.clone(), &mut buffer);
+        let mut driver = Driver::new(&mut agent, link, &mut board, clock.clone(), &mut buffer);
         assert_eq!(block_on(driver.run()), End::Asked);
         assert_eq!(open.get().0, 1, "a message is under way");
         open.set((1, false));

@@ -19,15 +19,17 @@ use lightship_mcu::slots::Slots;
 
 /// Components of a release that the boards run.
 const COMPONENTS: usize = 2;
-/// Bytes of datagrams that wait: two of the largest each way.
-const DATAGRAMS: usize = 2 * 1536;
+/// Bytes of datagrams that wait for the tunnel: a window of the agent's TCP.
+const RECEIVED: usize = 3 * agent::DATAGRAM_BYTES;
+/// Bytes of datagrams that wait for the network: the tunnel waits with the next one.
+const SENT: usize = agent::DATAGRAM_BYTES;
 
 /// Memory of the firmware; put it in a `static`, where it is zeroes and takes no room in the image.
 pub(crate) struct Room {
     agent: Memory,
     sockets: StackResources<4>,
-    received: [u8; DATAGRAMS],
-    sent: [u8; DATAGRAMS],
+    received: [u8; RECEIVED],
+    sent: [u8; SENT],
 }
 
 impl Room {
@@ -35,8 +37,8 @@ impl Room {
         Self {
             agent: Memory::new(),
             sockets: StackResources::new(),
-            received: [0; DATAGRAMS],
-            sent: [0; DATAGRAMS],
+            received: [0; RECEIVED],
+            sent: [0; SENT],
         }
     }
 }
@@ -88,8 +90,8 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
         let mut socket = UdpSocket::new(net, received, &mut room.received, sent, &mut room.sent);
         socket.bind(0).expect("no port is taken yet");
         let parts = Parts {
-            board: self.board,
-            slots: self.slots,
+            board: &mut self.board,
+            slots: &mut self.slots,
             records: self.records,
             config: self.config,
             outside: Udp::<N>::beside(net, socket),

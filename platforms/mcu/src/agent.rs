@@ -39,3 +39,6 @@ pub use log::Log;
 pub use nic::{Alone, Nic};
 pub use run::{Keeping, Memory, Options, Parts, StartError, run};
 pub use udp::Udp;
+
+/// Bytes of the tunnel's longest datagram.
+pub const DATAGRAM_BYTES: usize = lightship_wireguard::embassy::LARGEST;

@@ -34,9 +34,9 @@ pub const CUTS: u8 = 16;
 #[cfg(feature = "agent")]
 pub const MESSAGE_BYTES: usize = 2048;
 
-/// Steps of the core that wait; it asks for one a component and version at most.
+/// Steps of the core that wait: it asks for one a component and version at most, and for an inventory, so this is enough for two components. One that finds no room is asked for again.
 #[cfg(feature = "agent")]
-pub const STEPS: usize = 12;
+pub const STEPS: usize = 8;
 
 /// Requests of the application that wait: locks and orders.
 #[cfg(feature = "agent")]
@@ -50,9 +50,13 @@ pub const FEED_EVERY: embassy_time::Duration = embassy_time::Duration::from_mill
 #[cfg(feature = "http")]
 pub const TEXT_BYTES: usize = 3072;
 
-/// All records of the core together, as they are read at boot; also the largest of them as it is written.
+/// What is read at the start: a block of configuration, or all records of the core together. Later it is the room of one record and of what comes over MQTT.
 #[cfg(feature = "agent")]
-pub const RECORDS_BYTES: usize = 4096;
+pub const START_BYTES: usize = crate::config::BLOCK_BYTES;
+
+/// The largest record of the core as it is written: what is known of two releases of two components, and half as much again.
+#[cfg(feature = "agent")]
+pub const RECORD_BYTES: usize = 1792;
 
 /// Connections inside the tunnel: one of MQTT, one that registers or carries logs, two of HTTP in MQTT's place.
 #[cfg(feature = "agent")]
@@ -64,7 +68,7 @@ pub const TCP_SEND: usize = 1024;
 
 /// What a connection may have received and not read: a chunk of a blob, with its packet around it.
 #[cfg(feature = "agent")]
-pub const TCP_RECEIVE: usize = 2048;
+pub const TCP_RECEIVE: usize = 1280;
 
 /// The same of the one that registers or carries logs, each way: nobody waits for it, and the answers are short.
 #[cfg(feature = "agent")]
@@ -74,13 +78,13 @@ pub const POST_TCP: usize = 512;
 #[cfg(feature = "agent")]
 pub const TCP_TIMEOUT: embassy_time::Duration = embassy_time::Duration::from_secs(60);
 
-/// Packets that came through the tunnel and wait for the stack.
+/// Packets that came through the tunnel and wait for the stack; the others wait outside, encrypted.
 #[cfg(feature = "agent")]
-pub const TUNNEL_RECEIVE: usize = 3;
+pub const TUNNEL_RECEIVE: usize = 1;
 
-/// Packets that wait to be sent through the tunnel.
+/// Packets that wait to be sent through the tunnel; the stack makes the next one when it is gone.
 #[cfg(feature = "agent")]
-pub const TUNNEL_SEND: usize = 2;
+pub const TUNNEL_SEND: usize = 1;
 
 /// Datagrams without any proof that the hub is there, after which its name is looked up again.
 #[cfg(feature = "agent")]

@@ -4,7 +4,8 @@
 //! ```text
 //! application -> embassy-net -> Driver ~ Runner -> UDP socket -> embassy-net -> network card
 //! ```
-//! [`new`] makes both ends; [`Runner::run`] is a task of its own.
+//! [`new`] makes both ends over a [`Link`] that lies where the application wants it; [`Runner::run`] is a task of its own.
+//! It is idle until [`Control::replace`] says which tunnel is wanted.
 
 use embassy_futures::select::{Either3, Either4, select3, select4};
 use embassy_net::IpEndpoint;
@@ -14,17 +15,19 @@ use embassy_sync::blocking_mutex::raw::RawMutex;
 use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
 use embassy_time::{Instant, Timer};
-use wireguard_sans_io::{EntropySource, Ticks};
+use wireguard_sans_io::{EntropySource, Now, Ticks};
 
 use crate::clock::TimeFloor;
-use crate::engine::UnusableKey;
 use crate::limits;
 use crate::link::{Input, KeepAlive, KeySet, Link, LinkNote, Output};
 
-const MTU: usize = limits::MTU as usize;
+const MTU: usize = limits::BOARD_MTU as usize;
 
 /// Bytes of the largest datagram: an inner packet, padded, with header and tag.
-const LARGEST: usize = MTU.next_multiple_of(16) + 32;
+pub const LARGEST: usize = MTU.next_multiple_of(16) + 32;
+
+/// Bytes that everything but a packet fits in: the first message of a handshake.
+const SMALLEST: usize = 148;
 
 /// Notes that wait for the application; a newer one is dropped when they are not read.
 const NOTES: usize = 4;
@@ -144,50 +147,35 @@ struct Keys {
     keep_alive: KeepAlive,
 }
 
-/// The keys of a tunnel, and what it starts from.
-pub struct Start {
-    /// The keys in force.
-    pub keys: KeySet,
-    /// The keys that a rotation stored and that were not confirmed yet.
-    pub pending: Option<KeySet>,
-    /// How the mapping in a NAT is held open.
-    pub keep_alive: KeepAlive,
-    /// The floor that is stored; the time of the build, in seconds since 1970, if none is.
-    pub floor_s: u64,
-}
-
 /// The tunnel's task.
 pub struct Runner<'d, M: RawMutex> {
     channel: channel::Runner<'d, MTU>,
     control: &'d Control<M>,
-    link: Link,
+    link: &'d mut Link,
     floor: TimeFloor,
-    store_s: Option<u64>,
+    /// What must be stored before the first packet.
+    claim_s: Option<u64>,
 }
 
 /// Makes the driver for embassy-net, and the task behind it.
 ///
-/// # Errors
-/// [`UnusableKey`] if the keys can never work.
+/// `floor_s` is the floor that is stored; the time of the build, in seconds since 1970, if none is.
 pub fn new<'d, M: RawMutex, const RECEIVE: usize, const SEND: usize>(
     buffers: &'d mut Buffers<RECEIVE, SEND>,
+    link: &'d mut Link,
     control: &'d Control<M>,
-    start: Start,
-) -> Result<(Runner<'d, M>, Driver<'d>), UnusableKey> {
-    let now = ticks();
-    let (floor, store_s) = TimeFloor::boot(now, start.floor_s);
-    let link = Link::new(floor.now(now), start.keys, start.pending, start.keep_alive)?;
+    floor_s: u64,
+) -> (Runner<'d, M>, Driver<'d>) {
+    let (floor, claim_s) = TimeFloor::boot(ticks(), floor_s);
     let (channel, driver) = channel::new(buffers, channel::driver::HardwareAddress::Ip);
-    Ok((
-        Runner {
-            channel,
-            control,
-            link,
-            floor,
-            store_s: Some(store_s),
-        },
-        driver,
-    ))
+    let runner = Runner {
+        channel,
+        control,
+        link,
+        floor,
+        claim_s: Some(claim_s),
+    };
+    (runner, driver)
 }
 
 impl<M: RawMutex> Runner<'_, M> {
@@ -198,101 +186,154 @@ impl<M: RawMutex> Runner<'_, M> {
 
     /// [`run`](Self::run) on what the caller keeps: its future holds no copy of it.
     pub async fn run_on(&mut self, wire: &mut impl Wire, board: &mut impl Board) -> ! {
-        while !self.store_floor(board).await {
-            Timer::after_secs(1).await;
-        }
-        let (state, mut receive, mut send) = self.channel.borrow_split();
+        let (state, receive, send) = self.channel.borrow_split();
         state.set_link_state(channel::driver::LinkState::Up);
-        let (mut datagram, mut out) = ([0; LARGEST], [0; LARGEST]);
-        // A packet that found no session waits in the driver's queue, and the others behind it.
-        let mut held = false;
+        let mut ends = Ends {
+            link: self.link,
+            receive,
+            send,
+            held: false,
+        };
+        // What came until it is decrypted, and what is sent: never both at once.
+        let mut datagram = [0; LARGEST];
         loop {
             let now = self.floor.now(ticks());
-            while let Some(length) = self.link.poll(now, &mut out, board) {
-                wire.send(&out[..length]).await;
+            if let Some(store_s) = self.claim_s.or_else(|| self.floor.due(now.ticks)) {
+                if board.store_floor(store_s).await {
+                    self.floor.stored(store_s);
+                    self.claim_s = None;
+                } else if self.claim_s.is_some() {
+                    Timer::after_secs(1).await;
+                    continue;
+                }
             }
-            while let Some(note) = self.link.note() {
+            let mut sent = ends.link.poll(now, &mut datagram, board);
+            while let Some(note) = ends.link.note() {
                 let _ = self.control.notes.try_send(note);
             }
-            if let Some(store_s) = self.floor.due(now.ticks)
-                && board.store_floor(store_s).await
-            {
-                self.floor.stored(store_s);
+            if sent.is_none() {
+                let what = ends.wait(wire, &mut datagram, self.control).await;
+                let now = self.floor.now(ticks());
+                sent = match what {
+                    Either4::First(length) => {
+                        let (reply, is_hub) = ends.received(now, &mut datagram, length, board);
+                        if is_hub {
+                            wire.authenticated();
+                        }
+                        reply
+                    }
+                    Either4::Second(()) => ends.packet(now, &mut datagram, board),
+                    Either4::Third(()) => None,
+                    Either4::Fourth(order) => {
+                        ends.obey(now, order);
+                        None
+                    }
+                };
             }
-            let wake = Timer::at(instant(self.link.wake()));
-            let packet = async {
-                if held {
-                    core::future::pending().await
-                } else {
-                    send.tx_buf().await
+            if let Some(length) = sent {
+                wire.send(&datagram[..length]).await;
+            }
+        }
+    }
+}
+
+/// The tunnel between the driver's queues and the datagrams.
+struct Ends<'a> {
+    link: &'a mut Link,
+    receive: channel::RxRunner<'a, MTU>,
+    send: channel::TxRunner<'a, MTU>,
+    /// A packet that found no session waits in the driver's queue, and the others behind it.
+    held: bool,
+}
+
+impl Ends<'_> {
+    /// Waits for a datagram, a packet to send, a moment or an order.
+    async fn wait<M: RawMutex>(
+        &mut self,
+        wire: &mut impl Wire,
+        datagram: &mut [u8],
+        control: &Control<M>,
+    ) -> Either4<usize, (), (), Order> {
+        let wake = Timer::at(instant(self.link.wake()));
+        let held = self.held;
+        let arrival = async {
+            // What has no room in the stack waits where it is. Not while the handshake is that is missing.
+            if !held {
+                self.receive.rx_buf().await;
+            }
+            wire.receive(datagram).await
+        };
+        let packet = async {
+            match held {
+                true => core::future::pending().await,
+                false => drop(self.send.tx_buf().await),
+            }
+        };
+        select4(arrival, packet, wake, select_orders(control)).await
+    }
+
+    /// Takes in a datagram. Returns how long the answer is, which takes its place, and whether the hub has sent it.
+    fn received(
+        &mut self,
+        now: Now,
+        datagram: &mut [u8],
+        length: usize,
+        chance: &mut dyn EntropySource,
+    ) -> (Option<usize>, bool) {
+        let mut small = [0; SMALLEST];
+        let room = self.receive.try_rx_buf();
+        let has_room = room.is_some();
+        let room = room.unwrap_or(&mut small);
+        match self.link.receive(now, &datagram[..length], room, chance) {
+            Input::Packet(packet) => {
+                let length = packet.len();
+                if has_room {
+                    self.receive.rx_done(length);
                 }
-            };
-            let orders = select_orders(self.control);
-            match select4(wire.receive(&mut datagram), packet, wake, orders).await {
-                Either4::First(length) => {
-                    let now = self.floor.now(ticks());
-                    match self.link.receive(now, &datagram[..length], &mut out, board) {
-                        Input::Packet(packet) => {
-                            held = false;
-                            wire.authenticated();
-                            if let Some(buffer) = receive.try_rx_buf()
-                                && let Some(room) = buffer.get_mut(..packet.len())
-                            {
-                                room.copy_from_slice(packet);
-                                receive.rx_done(packet.len());
-                            }
-                        }
-                        Input::Reply(reply) => wire.send(reply).await,
-                        Input::Established | Input::Alive => {
-                            held = false;
-                            wire.authenticated();
-                        }
-                        Input::Ignored => {}
-                    }
-                }
-                Either4::Second(packet) => {
-                    let now = self.floor.now(ticks());
-                    match self.link.send(now, packet, &mut out, board) {
-                        Output::Datagram(sent) => {
-                            send.tx_done();
-                            wire.send(sent).await;
-                        }
-                        Output::Wait(asked) => {
-                            held = true;
-                            if let Some(asked) = asked {
-                                wire.send(asked).await;
-                            }
-                        }
-                    }
-                }
-                Either4::Third(()) => {}
-                Either4::Fourth(Order::Keys(keys)) => {
-                    // Keys that can never work change nothing.
-                    let _ = self.link.offer(self.floor.now(ticks()), keys);
-                }
-                Either4::Fourth(Order::Others(others)) => {
-                    let now = self.floor.now(ticks());
-                    let Keys { keys, keep_alive } = others;
-                    if let Ok(link) = Link::new(now, keys, None, keep_alive) {
-                        self.link = link;
-                        held = false;
-                    }
-                }
-                Either4::Fourth(Order::Moved) => self.link.moved(self.floor.now(ticks())),
+            }
+            Input::Reply(reply) => {
+                let place = datagram.get_mut(..reply.len());
+                let length = place.map(|place| place.copy_from_slice(reply));
+                return (length.map(|()| reply.len()), false);
+            }
+            Input::Established | Input::Alive => {}
+            Input::Ignored => return (None, false),
+        }
+        self.held = false;
+        (None, true)
+    }
+
+    /// Encrypts the packet that waits. Returns the length of what is to be sent.
+    fn packet(
+        &mut self,
+        now: Now,
+        datagram: &mut [u8],
+        chance: &mut dyn EntropySource,
+    ) -> Option<usize> {
+        let packet = self.send.try_tx_buf()?;
+        match self.link.send(now, packet, datagram, chance) {
+            Output::Datagram(sent) => {
+                self.send.tx_done();
+                Some(sent.len())
+            }
+            Output::Wait(asked) => {
+                self.held = true;
+                asked.map(<[u8]>::len)
             }
         }
     }
 
-    /// The end of the first claimed stretch must be stored before the first packet.
-    async fn store_floor(&mut self, board: &mut impl Board) -> bool {
-        let Some(store_s) = self.store_s else {
-            return true;
-        };
-        let stored = board.store_floor(store_s).await;
-        if stored {
-            self.store_s = None;
+    /// Keys that can never work change nothing.
+    fn obey(&mut self, now: Now, order: Order) {
+        match order {
+            Order::Keys(keys) => drop(self.link.offer(now, keys)),
+            Order::Others(Keys { keys, keep_alive }) => {
+                if self.link.begin(now, keys, None, keep_alive).is_ok() {
+                    self.held = false;
+                }
+            }
+            Order::Moved => self.link.moved(now),
         }
-        stored
     }
 }
 

@@ -7,6 +7,7 @@ pub use wireguard_sans_io::{EntropyError, EntropySource, Now, Ticks};
 
 use crate::keys::{PresharedKey, PublicKey, SecretKey};
 use crate::limits;
+use crate::link::KeySet;
 
 #[cfg(not(feature = "std"))]
 pub(crate) type Keystream = wireguard_sans_io::Scalar;
@@ -28,16 +29,34 @@ impl core::fmt::Display for UnusableKey {
 
 impl core::error::Error for UnusableKey {}
 
+/// Puts a new engine in the place of another, which stays if the keys are unusable.
+///
+/// An engine is the largest thing that a device holds, so this is the one function that has a second one on the stack.
+#[inline(never)]
+pub(crate) fn build(place: &mut Option<Engine>, keys: &KeySet) -> Result<(), UnusableKey> {
+    let config = config(&keys.secret, &keys.hub, &keys.preshared);
+    match Engine::with_backend(config) {
+        Ok(engine) => *place = Some(engine),
+        Err(_) => return Err(UnusableKey),
+    }
+    Ok(())
+}
+
 /// A tunnel between `local` and `peer`; it sends nothing by itself until it is used.
+#[cfg(any(feature = "hub", feature = "linux"))]
 pub(crate) fn engine(
     local: &SecretKey,
     peer: &PublicKey,
     shared: &PresharedKey,
 ) -> Result<Engine, UnusableKey> {
+    Engine::with_backend(config(local, peer, shared)).map_err(|_| UnusableKey)
+}
+
+fn config(local: &SecretKey, peer: &PublicKey, shared: &PresharedKey) -> wireguard_sans_io::Config {
     let mut config = wireguard_sans_io::Config::new(local.engine(), peer.engine());
     config.psk = shared.engine();
     config.mtu = core::num::NonZeroU16::new(limits::MTU);
-    Engine::with_backend(config).map_err(|_| UnusableKey)
+    config
 }
 
 /// ChaCha20 of the `chacha20` crate.

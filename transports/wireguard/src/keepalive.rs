@@ -54,7 +54,7 @@ pub(crate) struct Learner {
 }
 
 impl Learner {
-    pub(crate) fn new(now: Ticks) -> Self {
+    pub(crate) const fn new(now: Ticks) -> Self {
         Self {
             works_s: None,
             fails_s: None,
@@ -205,7 +205,7 @@ impl Learner {
     }
 }
 
-fn pause(now: Ticks) -> Ticks {
+const fn pause(now: Ticks) -> Ticks {
     now.add_nanos(PAUSE_S * 1_000_000_000)
 }
 

@@ -3,6 +3,9 @@
 /// Bytes of an inner packet: Ethernet's 1,500 less IPv6, UDP and WireGuard headers, as `wg-quick` sets it.
 pub const MTU: u16 = 1420;
 
+/// The same for a microcontroller: every packet and datagram that it holds is as long. Two of them carry a piece of a blob, and IPv4 asks for 576 at least.
+pub const BOARD_MTU: u16 = 640;
+
 /// Bytes of the largest datagram that is read: an inner packet padded to 16, with its header and tag, and room to see that a longer one is malformed.
 pub const DATAGRAM: usize = 2048;
 

@@ -9,7 +9,7 @@ mod terms;
 
 use wireguard_sans_io::{Encapsulated, EntropySource, Now, PollOutput, Received, Ticks};
 
-use crate::engine::{Engine, UnusableKey, engine};
+use crate::engine::{Engine, UnusableKey, build};
 use crate::keepalive::Learner;
 use crate::ping::Ping;
 
@@ -48,7 +48,8 @@ pub struct Link {
     pending: Option<KeySet>,
     trying: Trying,
     tried_since: Ticks,
-    engine: Engine,
+    /// None on an idle link, which has no keys.
+    engine: Option<Engine>,
     /// The engine's keys have worked.
     works: bool,
     handshake_at: Option<Ticks>,
@@ -78,32 +79,60 @@ impl Link {
         pending: Option<KeySet>,
         keep_alive: KeepAlive,
     ) -> Result<Self, UnusableKey> {
-        let trying = if pending.is_some() {
-            Trying::Pending
-        } else {
-            Trying::Current
-        };
-        build(&current)?;
-        let engine = build(pending.as_ref().unwrap_or(&current))?;
-        Ok(Self {
-            current,
-            pending,
-            trying,
-            tried_since: now.ticks,
-            engine,
+        let mut link = Self::idle();
+        link.begin(now, current, pending, keep_alive)?;
+        Ok(link)
+    }
+
+    /// A tunnel that goes nowhere until it [begins](Self::begin): it sends nothing and believes nothing.
+    pub const fn idle() -> Self {
+        Self {
+            current: KeySet::NONE,
+            pending: None,
+            trying: Trying::Current,
+            tried_since: Ticks::ZERO,
+            engine: None,
             works: false,
-            handshake_at: Some(now.ticks),
+            handshake_at: None,
             pause_ns: PAUSE_NS,
             renewed: None,
-            heard: now.ticks,
-            spoke: now.ticks,
-            keep_alive,
-            learner: Learner::new(now.ticks),
+            heard: Ticks::ZERO,
+            spoke: Ticks::ZERO,
+            keep_alive: KeepAlive::Off,
+            learner: Learner::new(Ticks::ZERO),
             reachable: None,
             note_reachability: false,
             note_confirmed: false,
-            before: LinkStats::default(),
-        })
+            before: LinkStats::NONE,
+        }
+    }
+
+    /// Becomes another tunnel where it lies: all of the old one is forgotten. See [`new`](Self::new).
+    ///
+    /// # Errors
+    /// [`UnusableKey`] if one of the sets can never work; without `pending`, nothing has changed then.
+    pub fn begin(
+        &mut self,
+        now: Now,
+        current: KeySet,
+        pending: Option<KeySet>,
+        keep_alive: KeepAlive,
+    ) -> Result<(), UnusableKey> {
+        build(&mut self.engine, &current)?;
+        self.trying = Trying::Current;
+        if let Some(pending) = &pending {
+            build(&mut self.engine, pending)?;
+            self.trying = Trying::Pending;
+        }
+        (self.current, self.pending) = (current, pending);
+        self.start(now.ticks);
+        (self.renewed, self.reachable) = (None, None);
+        (self.heard, self.spoke) = (now.ticks, now.ticks);
+        self.keep_alive = keep_alive;
+        self.learner = Learner::new(now.ticks);
+        (self.note_reachability, self.note_confirmed) = (false, false);
+        self.before = LinkStats::NONE;
+        Ok(())
     }
 
     /// The keys that are in force.
@@ -120,9 +149,12 @@ impl Link {
     ///
     /// The old ones are tried again if the new ones do not work; [`LinkNote::KeysConfirmed`] tells when they do.
     pub fn offer(&mut self, now: Now, keys: KeySet) -> Result<(), UnusableKey> {
-        build(&keys)?;
+        let before = self.stats();
+        build(&mut self.engine, &keys)?;
+        self.before = before;
         self.pending = Some(keys);
-        self.try_keys(now.ticks, Trying::Pending);
+        self.trying = Trying::Pending;
+        self.start(now.ticks);
         Ok(())
     }
 
@@ -141,7 +173,10 @@ impl Link {
         buffer: &'a mut [u8],
         chance: &mut dyn EntropySource,
     ) -> Output<'a> {
-        match self.engine.encapsulate(now, packet, buffer, chance) {
+        let Some(engine) = &mut self.engine else {
+            return Output::Wait(None);
+        };
+        match engine.encapsulate(now, packet, buffer, chance) {
             Ok(Encapsulated::Transport(wire)) => {
                 self.spoke = now.ticks;
                 self.learner.disturbed(now.ticks);
@@ -168,10 +203,10 @@ impl Link {
             self.pinged(now.ticks, ping);
             return Input::Ignored;
         }
-        match self
-            .engine
-            .decapsulate(now, &[], false, datagram, buffer, chance)
-        {
+        let Some(engine) = &mut self.engine else {
+            return Input::Ignored;
+        };
+        match engine.decapsulate(now, &[], false, datagram, buffer, chance) {
             Ok(Received::Data(padded)) => {
                 let length = wireguard_sans_io::ip_packet_len(padded)
                     .unwrap_or(padded.len())
@@ -237,7 +272,7 @@ impl Link {
             .is_none()
             .then(|| self.heard.add_nanos(self.recheck_ns()));
         let all = [
-            self.engine.next_wake(),
+            self.engine.as_ref().and_then(Engine::next_wake),
             self.handshake_at,
             keys,
             hold,
@@ -267,7 +302,8 @@ impl Link {
 
     /// Numbers for status pages.
     pub fn stats(&self) -> LinkStats {
-        let engine = self.engine.stats();
+        let engine = self.engine.as_ref().map(Engine::stats);
+        let engine = engine.unwrap_or_default();
         let dropped = engine.auth_failures + engine.mac1_failures + engine.replays_dropped;
         LinkStats {
             last_handshake: engine.last_handshake_at.or(self.before.last_handshake),
@@ -283,10 +319,17 @@ impl Link {
             Trying::Current => &self.current,
             Trying::Pending => self.pending.as_ref().unwrap_or(&self.current),
         };
-        let Ok(engine) = build(keys) else { return };
-        self.before = self.stats();
-        self.engine = engine;
+        let before = self.stats();
+        if build(&mut self.engine, keys).is_err() {
+            return;
+        }
+        self.before = before;
         self.trying = trying;
+        self.start(now);
+    }
+
+    /// The engine is a new one, and has its time from now on.
+    fn start(&mut self, now: Ticks) {
         self.tried_since = now;
         self.works = false;
         self.handshake_at = Some(now);
@@ -315,6 +358,11 @@ impl Link {
         buffer: &mut [u8],
         chance: &mut dyn EntropySource,
     ) -> Option<usize> {
+        if self.engine.is_none() {
+            // Nothing to hear.
+            self.heard = now.ticks;
+            return None;
+        }
         if now.ticks.since(self.heard) >= self.recheck_ns() && self.handshake_at.is_none() {
             self.heard = now.ticks;
             self.handshake_at = Some(now.ticks);
@@ -322,7 +370,11 @@ impl Link {
         if self.handshake_at.is_none_or(|at| at > now.ticks) {
             return None;
         }
-        match self.engine.initiate_handshake(now, buffer, chance) {
+        match self
+            .engine
+            .as_mut()?
+            .initiate_handshake(now, buffer, chance)
+        {
             Ok(wire) => {
                 self.handshake_at = None;
                 Some(wire.len())
@@ -342,7 +394,7 @@ impl Link {
         chance: &mut dyn EntropySource,
     ) -> Option<usize> {
         loop {
-            match self.engine.poll(now, buffer, chance).ok()? {
+            match self.engine.as_mut()?.poll(now, buffer, chance).ok()? {
                 PollOutput::Send(wire, _) => return Some(wire.len()),
                 PollOutput::HandshakeExpired => {
                     self.reach(false);
@@ -455,12 +507,11 @@ impl Link {
     }
 }
 
-fn build(keys: &KeySet) -> Result<Engine, UnusableKey> {
-    engine(&keys.secret, &keys.hub, &keys.preshared)
-}
-
 impl core::fmt::Debug for Link {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Link({:?}, works: {})", self.engine, self.works)
+        match &self.engine {
+            Some(engine) => write!(f, "Link({engine:?}, works: {})", self.works),
+            None => f.write_str("Link(idle)"),
+        }
     }
 }

@@ -10,9 +10,9 @@ use critical_section as _;
 use embassy_net::tcp::TcpSocket;
 use embassy_net::{Config, Ipv4Cidr, StackResources, StaticConfigV4};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
-use lightship_wireguard::embassy::{self, Board, Control, Start, Wire};
+use lightship_wireguard::embassy::{self, Board, Control, Wire};
 use lightship_wireguard::hub::{Hub, HubConfig, Note, Peer};
-use lightship_wireguard::link::{KeepAlive, KeySet, LinkNote};
+use lightship_wireguard::link::{KeepAlive, KeySet, Link, LinkNote};
 use lightship_wireguard::{
     Buffers, EntropyError, EntropySource, Os, PresharedKey, RESERVE_S, SecretKey,
 };
@@ -20,6 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const HUB: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const DEVICE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
+/// More than one packet holds.
+const LONG: &str = include_str!("embassy.rs");
 const BUILT_S: u64 = 1_750_000_000;
 
 /// A board without a clock, whose flash is one number.
@@ -65,14 +67,11 @@ async fn live<T>(
         .unwrap();
     socket.connect(hub).await.unwrap();
     let control = Control::new();
-    let mut buffers = embassy::Buffers::<4, 4>::new();
-    let start = Start {
-        keys,
-        pending: None,
-        keep_alive: KeepAlive::Learned,
-        floor_s: floor.load(Ordering::SeqCst),
-    };
-    let (runner, driver) = embassy::new(&mut buffers, &control, start).unwrap();
+    let mut buffers = embassy::Buffers::<1, 1>::new();
+    let mut link = Link::idle();
+    let stored_s = floor.load(Ordering::SeqCst);
+    let (runner, driver) = embassy::new(&mut buffers, &mut link, &control, stored_s);
+    control.replace(keys, KeepAlive::Learned);
     let mut resources = StackResources::<2>::new();
     let config = Config::ipv4_static(StaticConfigV4 {
         address: Ipv4Cidr::new(DEVICE, 24),
@@ -130,7 +129,7 @@ async fn a_board_without_a_clock_connects_again_after_each_reboot_and_changes_ke
     let mut web = hub.listen(80, Buffers::default()).unwrap();
     let words = tokio::spawn(async move {
         let mut words = Vec::new();
-        for word in ["one", "two", "three"] {
+        for word in [LONG, "two", "three"] {
             let (mut stream, from) = web.accept().await.unwrap();
             assert_eq!(from, DEVICE);
             let mut bytes = vec![0; word.len()];
@@ -141,7 +140,7 @@ async fn a_board_without_a_clock_connects_again_after_each_reboot_and_changes_ke
         words
     });
     let floor = AtomicU64::new(BUILT_S);
-    live(address, keys.clone(), &floor, "one", async |_| ()).await;
+    live(address, keys.clone(), &floor, LONG, async |_| ()).await;
     assert_eq!(floor.load(Ordering::SeqCst), BUILT_S + RESERVE_S);
     live(address, keys.clone(), &floor, "two", async |_| ()).await;
     assert_eq!(floor.load(Ordering::SeqCst), BUILT_S + 2 * RESERVE_S);
@@ -162,7 +161,7 @@ async fn a_board_without_a_clock_connects_again_after_each_reboot_and_changes_ke
     })
     .await;
     assert_eq!(hub.peer(DEVICE).unwrap().key, new.secret.public());
-    assert_eq!(words.await.unwrap(), ["one", "two", "three"]);
+    assert_eq!(words.await.unwrap(), [LONG, "two", "three"]);
 }
 
 fn seed() -> u64 {

@@ -128,15 +128,15 @@ async fn live(
         keys_outside: false,
     };
     let clock = Since(device.began);
-    let agent = Box::new(Agent::<1>::new(config, saved, device.seed, clock.now()));
-    let board = Board {
+    let mut agent = Box::new(Agent::<1>::new(config, saved, device.seed, clock.now()));
+    let mut board = Board {
         device,
         ends,
         happenings: VecDeque::new(),
         instances: BTreeMap::new(),
     };
     let mut buffer = vec![0; RECORD_BYTES];
-    let mut driver = Driver::new(*agent, link, board, clock, &mut buffer);
+    let mut driver = Driver::new(&mut agent, link, &mut board, clock, &mut buffer);
     driver.run().await;
 }
 

@@ -188,7 +188,7 @@ async fn life(folder: &Path, power: Arc<Power>, seed: u8, seen: &Seen) {
     let loaded = records.load().unwrap();
     let config = folder.join("device.toml");
     let time = Time::default();
-    let agent = Agent::<2>::new(
+    let mut agent = Agent::<2>::new(
         agent_config(&config),
         loaded.saved(),
         [seed; 32],
@@ -200,7 +200,7 @@ async fn life(folder: &Path, power: Arc<Power>, seed: u8, seen: &Seen) {
         events: VecDeque::new(),
         is_up: false,
     };
-    let disk = Disk {
+    let mut disk = Disk {
         records,
         config,
         files,
@@ -209,7 +209,7 @@ async fn life(folder: &Path, power: Arc<Power>, seed: u8, seen: &Seen) {
         is_one_of_the_fleet: false,
     };
     let mut buffer = vec![0; limits::RECORD_BYTES];
-    Driver::new(agent, link, disk, time, &mut buffer)
+    Driver::new(&mut agent, link, &mut disk, time, &mut buffer)
         .run()
         .await;
 }

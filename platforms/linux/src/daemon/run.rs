@@ -155,7 +155,7 @@ async fn live(config: Config) -> Result<End, RunError> {
         badges,
         registered: false,
     };
-    let platform = Linux {
+    let mut platform = Linux {
         config: config.path.clone(),
         records,
         engine,
@@ -172,10 +172,10 @@ async fn live(config: Config) -> Result<End, RunError> {
         desk,
         under_way: BTreeMap::new(),
     };
-    let agent =
+    let mut agent =
         Agent::<COMPONENTS>::new(agent_config(&config), loaded.saved(), seed()?, Boot.now());
     let mut buffer = vec![0; limits::RECORD_BYTES];
-    let mut driver = Driver::new(agent, link, platform, Boot, &mut buffer);
+    let mut driver = Driver::new(&mut agent, link, &mut platform, Boot, &mut buffer);
     let live = async {
         let end = driver.run().await;
         if end == End::Asked {

@@ -377,7 +377,7 @@ async fn life(
     };
     let loaded = records.load().unwrap();
     let time = Time::default();
-    let agent = Agent::<2>::new(config(), loaded.saved(), [5; 32], time.now());
+    let mut agent = Agent::<2>::new(config(), loaded.saved(), [5; 32], time.now());
     let reports = Rc::<RefCell<Vec<Report>>>::default();
     let link = Fleet {
         assigned,
@@ -385,7 +385,7 @@ async fn life(
         current: (Vec::new(), Vec::new()),
         reports: reports.clone(),
     };
-    let board = Board {
+    let mut board = Board {
         records,
         store,
         power,
@@ -395,7 +395,7 @@ async fn life(
         is_over,
     };
     let mut buffer = vec![0; limits::RECORD_BYTES];
-    Driver::new(agent, link, board, time, &mut buffer)
+    Driver::new(&mut agent, link, &mut board, time, &mut buffer)
         .run()
         .await;
     if assigned == 1 {

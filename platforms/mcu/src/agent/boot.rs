@@ -10,7 +10,11 @@ use crate::origin::Origin;
 use crate::slots::Slots;
 
 /// Why the device started, what runs and why, and what the last life died of.
-pub(super) fn tell(log: &Log, board: &RefCell<impl Board>, firmware: &mut Firmware<impl Slots>) {
+pub(super) fn tell(
+    log: &Log,
+    board: &RefCell<&mut impl Board>,
+    firmware: &mut Firmware<'_, impl Slots>,
+) {
     let mut board = board.borrow_mut();
     let report = firmware.report();
     if let Ok(header) = firmware.running() {

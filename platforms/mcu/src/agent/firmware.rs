@@ -65,8 +65,8 @@ pub(super) struct Piece {
 }
 
 /// What carries out the steps.
-pub(super) struct Firmware<S> {
-    slots: S,
+pub(super) struct Firmware<'s, S> {
+    slots: &'s mut S,
     images: Images,
     running: Artifact,
     jobs: Deque<(StepId, Job), STEPS>,
@@ -79,11 +79,10 @@ pub(super) struct Firmware<S> {
     floor: u32,
 }
 
-impl<S: Slots> Firmware<S> {
-    /// Carries out steps on these slots; `images` is what was stored.
-    pub(super) fn new(mut slots: S, images: Images) -> Result<Self, Error> {
-        let running = slots.artifact()?;
-        Ok(Self {
+impl<'s, S: Slots> Firmware<'s, S> {
+    /// Carries out steps on these slots; `images` is what was stored, and `running` the image in the slot that runs.
+    pub(super) fn new(slots: &'s mut S, images: Images, running: Artifact) -> Self {
+        Self {
             slots,
             images,
             running,
@@ -92,7 +91,7 @@ impl<S: Slots> Firmware<S> {
             unsaved: false,
             resetting: false,
             floor: 0,
-        })
+        }
     }
 
     pub(super) fn report(&self) -> Report {

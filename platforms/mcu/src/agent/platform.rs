@@ -30,9 +30,9 @@ use crate::slots::Slots;
 
 /// Slots, records, configuration and tunnel, as one.
 pub(super) struct Mcu<'m, B, S, R: NorFlash, C, L> {
-    pub(super) board: &'m RefCell<B>,
+    pub(super) board: &'m RefCell<&'m mut B>,
     pub(super) application: &'m Application,
-    pub(super) firmware: Firmware<S>,
+    pub(super) firmware: &'m mut Firmware<'m, S>,
     pub(super) records: &'m RefCell<Records<R>>,
     /// The partition that the device was configured through.
     pub(super) factory: C,

@@ -5,22 +5,20 @@ use core::fmt;
 use core::pin::pin;
 
 use embassy_futures::select::{Either, select, select3};
-use embassy_net::{Stack, StackResources};
+use embassy_net::StackResources;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_time::{Duration, Timer};
 use embedded_storage::nor_flash::NorFlash;
 use lightship_core::Agent;
-use lightship_core::record::{Record, Saved};
+use lightship_core::record::{Record, Saved, State};
 use lightship_core::trust::{Compact, TrustState};
 use lightship_driver::{Clock, Driver, End};
 use lightship_https::post::Entrance as Registration;
 use lightship_link::chunk::{Exchange, Slot};
 use lightship_link::mailbox::{Mailbox, Packet};
-use lightship_link::{Blobs, Link};
 use lightship_mqtt::device as mqtt;
 use lightship_wireguard::embassy as wireguard;
-use lightship_wireguard::link::{KeepAlive, KeySet};
-use lightship_wireguard::{PresharedKey, SecretKey};
+use lightship_wireguard::link::Link as Tunnel;
 
 use super::boot;
 use super::carrier;
@@ -37,8 +35,8 @@ use super::tunnel::{Chance, Datagrams, GATEWAY_NAME, Way, Ways};
 use super::{Application, Board, Nic, Outside};
 use crate::config::{Config, Entrance, Malformed};
 use crate::limits::{
-    CONNECTIONS, FEED_EVERY, FIRST_TUNNEL_TIME_S, MESSAGE_BYTES, RECORDS_BYTES, TUNNEL_RECEIVE,
-    TUNNEL_SEND,
+    CONNECTIONS, FEED_EVERY, FIRST_TUNNEL_TIME_S, MESSAGE_BYTES, RECORD_BYTES, START_BYTES,
+    TUNNEL_RECEIVE, TUNNEL_SEND,
 };
 use crate::slots::Slots;
 
@@ -93,13 +91,13 @@ impl Options {
     }
 }
 
-/// What the agent runs on.
+/// What the agent runs on. The large parts are lent, so that there is one of each in memory.
 #[derive(Debug)]
-pub struct Parts<B, S, R, C, O> {
+pub struct Parts<'p, B, S, R, C, O> {
     /// The board.
-    pub board: B,
+    pub board: &'p mut B,
     /// The firmware's slots.
-    pub slots: S,
+    pub slots: &'p mut S,
     /// A partition for records: at least two erase units.
     pub records: R,
     /// The partition that the device is configured through: at least [`BLOCK_BYTES`](crate::config::BLOCK_BYTES).
@@ -110,15 +108,20 @@ pub struct Parts<B, S, R, C, O> {
     pub log: &'static Log,
 }
 
+const _: () = assert!(
+    START_BYTES >= RECORD_BYTES + MESSAGE_BYTES + 256,
+    "MQTT has room for the longest message in what the records leave"
+);
+
 /// Memory of the agent; put it in a `static`, where it is zeroes and takes no room in the image.
 pub struct Memory {
     packet: Packet<MESSAGE_BYTES>,
     chunk: Slot,
-    rx: [u8; MESSAGE_BYTES + 256],
+    /// For what is read at the start; then for one record, and for what comes over MQTT.
+    scratch: [u8; START_BYTES],
     tx: [u8; mqtt::TX_BYTES],
     #[cfg(feature = "http")]
     http: fallback::Memory,
-    records: [u8; RECORDS_BYTES],
     connections: Buffers,
     tunnel: wireguard::Buffers<TUNNEL_RECEIVE, TUNNEL_SEND>,
     sockets: StackResources<{ CONNECTIONS + 1 }>,
@@ -130,11 +133,10 @@ impl Memory {
         Self {
             packet: Packet::new(),
             chunk: Slot::new(),
-            rx: [0; _],
+            scratch: [0; _],
             tx: [0; _],
             #[cfg(feature = "http")]
             http: fallback::Memory::new(),
-            records: [0; _],
             connections: Buffers::new(),
             tunnel: wireguard::Buffers::new(),
             sockets: StackResources::new(),
@@ -199,7 +201,7 @@ impl core::error::Error for StartError {}
 /// [`StartError`] when it cannot begin; once it runs, it goes on.
 pub async fn run<const COMPONENTS: usize, B, S, R, C, O>(
     memory: &mut Memory,
-    parts: Parts<B, S, R, C, O>,
+    parts: Parts<'_, B, S, R, C, O>,
     options: Options,
     application: &Application,
 ) -> Result<End, StartError>
@@ -210,23 +212,42 @@ where
     C: NorFlash,
     O: Outside,
 {
+    // A number takes half as much again in the worst case, bytes take no more.
+    const {
+        assert!(
+            size_of::<State<COMPONENTS>>() * 3 / 2 <= RECORD_BYTES,
+            "a record has room for two components"
+        );
+    }
     let Parts {
         board,
         slots,
         records,
-        config,
+        config: mut factory,
         outside,
         log,
     } = parts;
     let records = Records::open(records).map_err(|_| StartError::RecordsPartition)?;
     let (board, records) = (RefCell::new(board), RefCell::new(records));
+    let running = slots.artifact().map_err(|_| StartError::Flash)?;
+    let scratch = &mut memory.scratch;
+    let images = images(&records, scratch)?;
+    let mut firmware = Firmware::new(slots, images, running);
+    boot::tell(log, &board, &mut firmware);
+    let (core, entrance) = configuration(&records, &mut factory, scratch)?;
+    let floor_s = tunnel_time(&records, scratch)?;
+    let seed = random(&board)?;
+    let saved = load(&records, scratch)?;
+    let mut agent = Agent::<COMPONENTS>::new(core, saved, seed, EmbassyClock.now());
+    let (buffer, rx) = scratch.split_at_mut(RECORD_BYTES);
+
     let (ways, control) = (
         Ways::new(options.is_mqtt_used()),
         wireguard::Control::<NoopRawMutex>::new(),
     );
-    let start = idle(&board, tunnel_time(&records, &mut memory.records)?)?;
-    let (mut tunnel, driver) =
-        wireguard::new(&mut memory.tunnel, &control, start).map_err(|_| StartError::Entropy)?;
+    // Goes nowhere until a tunnel is wanted.
+    let mut tunnel = Tunnel::idle();
+    let (mut tunnel, driver) = wireguard::new(&mut memory.tunnel, &mut tunnel, &control, floor_s);
     let net = embassy_net::Config::default();
     let seed = u64::from_le_bytes(random(&board)?);
     let (stack, mut network) = embassy_net::new(
@@ -248,10 +269,10 @@ where
             timeout: options.timeout,
         },
         (port, asked),
-        (&mut memory.rx, &mut memory.tx),
+        (rx, &mut memory.tx),
     );
-    let entrance = Way::post(&sockets, &ways);
-    let entrance = Registration::new(entrance, GATEWAY_NAME, options.timeout);
+    let way = Way::post(&sockets, &ways);
+    let registration = Registration::new(way, GATEWAY_NAME, options.timeout);
     #[cfg(feature = "http")]
     let (mut mailbox, mut exchange, http) = memory.http.split();
     #[cfg(feature = "http")]
@@ -265,28 +286,27 @@ where
         &options,
     );
     // Pinned where they are made: what is moved takes its room twice, and once more on the stack.
-    let links = pin!(carrier::carry(over_mqtt, entrance));
+    let links = pin!(carrier::carry(over_mqtt, registration));
     #[cfg(feature = "http")]
     let over_http = pin!(over_http.run());
     #[cfg(feature = "http")]
     let links = select(links, over_http);
 
-    let begin = Begin {
+    let mut platform = Mcu {
         board: &board,
-        records: &records,
         application,
+        firmware: &mut firmware,
+        records: &records,
+        factory,
+        entrance,
+        blobs,
         ways: &ways,
         stack,
         control: &control,
         keeping: options.keeping,
-        log,
+        reached: false,
     };
-    let mut driver = begin.driver::<COMPONENTS, _, _, _, _>(
-        (slots, config),
-        blobs,
-        link,
-        &mut memory.records,
-    )?;
+    let mut driver = Driver::new(&mut agent, link, &mut platform, EmbassyClock, buffer);
     let mut datagrams = Datagrams::new(outside, &ways);
     let mut chance = Chance {
         board: &board,
@@ -298,68 +318,17 @@ where
     let carried = select3(tunnel, network, links);
     let way = Way::post(&sockets, &ways);
     let logs = pin!(log::ship(log, &way, &ways, options.timeout));
-    let feeding = async {
+    let feeding = pin!(async {
         loop {
             board.borrow_mut().feed();
             Timer::after(FEED_EVERY).await;
         }
-    };
+    });
     let background = select3(carried, feeding, logs);
     let driver = pin!(driver.run());
     match select(driver, background).await {
         Either::First(end) => Ok(end),
         Either::Second(_) => unreachable!("they run for ever"),
-    }
-}
-
-/// What the driver is made from. Nothing of it waits, so that nothing of it stays in the agent's future.
-struct Begin<'m, B, R: NorFlash> {
-    board: &'m RefCell<B>,
-    records: &'m RefCell<Records<R>>,
-    application: &'m Application,
-    ways: &'m Ways,
-    stack: Stack<'m>,
-    control: &'m wireguard::Control<NoopRawMutex>,
-    keeping: Keeping,
-    log: &'m Log,
-}
-
-type Agency<'m, const COMPONENTS: usize, K, B, S, R, C, L> =
-    Driver<'m, COMPONENTS, K, Mcu<'m, B, S, R, C, L>, EmbassyClock>;
-
-impl<'m, B: Board, R: NorFlash> Begin<'m, B, R> {
-    fn driver<const COMPONENTS: usize, K: Link, S: Slots, C: NorFlash, L: Blobs>(
-        self,
-        (slots, mut factory): (S, C),
-        blobs: L,
-        link: K,
-        buffer: &'m mut [u8],
-    ) -> Result<Agency<'m, COMPONENTS, K, B, S, R, C, L>, StartError> {
-        let flash = |_| StartError::Flash;
-        let kept = self.records.borrow_mut().load(Key::Images, buffer);
-        let images = kept
-            .map_err(flash)?
-            .and_then(|len| Images::decode(&buffer[..len]));
-        let firmware = Firmware::new(slots, images.unwrap_or_default());
-        let mut firmware = firmware.map_err(|_| StartError::Flash)?;
-        boot::tell(self.log, self.board, &mut firmware);
-        let (config, entrance) = configuration(self.records, &mut factory, buffer)?;
-        let agent = load(self.records, buffer, config, self.board)?;
-        let platform = Mcu {
-            board: self.board,
-            application: self.application,
-            firmware,
-            records: self.records,
-            factory,
-            entrance,
-            blobs,
-            ways: self.ways,
-            stack: self.stack,
-            control: self.control,
-            keeping: self.keeping,
-            reached: false,
-        };
-        Ok(Driver::new(agent, link, platform, EmbassyClock, buffer))
     }
 }
 
@@ -415,13 +384,11 @@ fn core_config(
     Ok((core, entrance))
 }
 
-/// An agent with what it saved in earlier lives.
-fn load<const COMPONENTS: usize, R: NorFlash>(
+/// What the core saved in earlier lives.
+fn load<'b, R: NorFlash>(
     records: &RefCell<Records<R>>,
-    buffer: &mut [u8],
-    config: lightship_core::Config,
-    board: &RefCell<impl Board>,
-) -> Result<Agent<COMPONENTS>, StartError> {
+    buffer: &'b mut [u8],
+) -> Result<Saved<'b>, StartError> {
     let mut saved = Saved::default();
     let mut rest = buffer;
     for record in Record::ALL {
@@ -439,26 +406,21 @@ fn load<const COMPONENTS: usize, R: NorFlash>(
         };
         *place = Some(bytes);
     }
-    let seed = random(board)?;
-    Ok(Agent::new(config, saved, seed, EmbassyClock.now()))
+    Ok(saved)
 }
 
-/// A tunnel that goes nowhere, until one is wanted: keys that nobody knows.
-fn idle(board: &RefCell<impl Board>, floor_s: u64) -> Result<wireguard::Start, StartError> {
-    let hub = SecretKey(random(board)?).public();
-    Ok(wireguard::Start {
-        keys: KeySet {
-            secret: SecretKey(random(board)?),
-            hub,
-            preshared: PresharedKey::default(),
-        },
-        pending: None,
-        keep_alive: KeepAlive::Off,
-        floor_s,
-    })
+/// The images that were stored.
+fn images<R: NorFlash>(
+    records: &RefCell<Records<R>>,
+    buffer: &mut [u8],
+) -> Result<Images, StartError> {
+    let kept = records.borrow_mut().load(Key::Images, buffer);
+    let len = kept.map_err(|_| StartError::Flash)?;
+    let images = len.and_then(|len| Images::decode(&buffer[..len]));
+    Ok(images.unwrap_or_default())
 }
 
-fn random<const N: usize>(board: &RefCell<impl Board>) -> Result<[u8; N], StartError> {
+fn random<const N: usize>(board: &RefCell<&mut impl Board>) -> Result<[u8; N], StartError> {
     let mut bytes = [0; N];
     let filled = board.borrow_mut().random(&mut bytes);
     filled.map_err(|_| StartError::Entropy)?;

@@ -232,7 +232,7 @@ impl<O: Outside> Wire for Datagrams<'_, O> {
 
 /// What the tunnel needs of the board.
 pub(super) struct Chance<'b, B, R: NorFlash> {
-    pub(super) board: &'b RefCell<B>,
+    pub(super) board: &'b RefCell<&'b mut B>,
     pub(super) records: &'b RefCell<Records<R>>,
 }
 

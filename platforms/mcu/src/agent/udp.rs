@@ -18,7 +18,7 @@ pub struct Udp<'s, C = Alone> {
 }
 
 impl<'s> Udp<'s> {
-    /// The socket is bound to any port; its buffers hold a few datagrams of 1500 bytes.
+    /// The socket is bound to any port; its buffers hold a few datagrams of [`DATAGRAM_BYTES`](super::DATAGRAM_BYTES).
     pub fn new(stack: Stack<'s>, socket: UdpSocket<'s>) -> Self {
         Udp::beside(stack, socket)
     }

@@ -15,6 +15,15 @@ pub struct KeySet {
     pub preshared: PresharedKey,
 }
 
+impl KeySet {
+    /// What a link without keys has.
+    pub(super) const NONE: Self = Self {
+        secret: SecretKey([0; 32]),
+        hub: PublicKey([0; 32]),
+        preshared: PresharedKey([0; 32]),
+    };
+}
+
 /// How the mapping in a NAT is held open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KeepAlive {
@@ -75,4 +84,14 @@ pub struct LinkStats {
     pub dropped: u64,
     /// Seconds between keep-alives; zero when there are none.
     pub keep_alive_s: u16,
+}
+
+impl LinkStats {
+    pub(super) const NONE: Self = Self {
+        last_handshake: None,
+        received: 0,
+        sent: 0,
+        dropped: 0,
+        keep_alive_s: 0,
+    };
 }

@@ -34,12 +34,12 @@ const CAME: u32 = 1 << 4;
 const EMPTY: u32 = 1 << 31;
 const LEN: u32 = 0x7FF;
 
-/// An Ethernet frame without its checksum.
-const FRAME: usize = 1514;
-const BUFFER: usize = 1536;
-/// Frames that wait for the processor: what comes in one burst while the flash is busy is lost
-/// beyond this, and TCP sends it again.
-const RECEIVE: usize = 4;
+/// The longest Ethernet frame, without its checksum: one with a datagram of the tunnel, and with
+/// what DHCP and DNS may answer. The device drops longer ones.
+const FRAME: usize = 720;
+/// Frames that wait for the processor: a window of the agent's TCP that comes while the flash is
+/// busy. What comes beyond this is lost, and TCP sends it again.
+const RECEIVE: usize = 3;
 
 /// Number of the device's interrupt.
 pub(crate) const INTERRUPT: u32 = 12;
@@ -66,8 +66,8 @@ const NONE: Descriptor = Descriptor {
 pub struct Buffers {
     receive: [Descriptor; RECEIVE],
     send: [Descriptor; 2],
-    received: [[u8; BUFFER]; RECEIVE],
-    sent: [u8; BUFFER],
+    received: [[u8; FRAME]; RECEIVE],
+    sent: [u8; FRAME],
 }
 
 impl Buffers {
@@ -76,8 +76,8 @@ impl Buffers {
         Self {
             receive: [NONE; RECEIVE],
             send: [NONE; 2],
-            received: [[0; BUFFER]; RECEIVE],
-            sent: [0; BUFFER],
+            received: [[0; FRAME]; RECEIVE],
+            sent: [0; FRAME],
         }
     }
 }
@@ -122,7 +122,7 @@ impl Mac {
         write(CONFIGURATION, 0);
         write(ADDRESS_FIRST_FOUR, u32::from_be_bytes([a, b, c, d]));
         write(ADDRESS_LAST_TWO, u32::from_be_bytes([e, f, 0, 0]));
-        write(LONGEST_FRAME, BUFFER as u32);
+        write(LONGEST_FRAME, FRAME as u32);
         // SAFETY: only an address is made.
         write(RECEIVE_DESCRIPTOR, unsafe {
             (&raw const (*buffers).receive) as u32
@@ -235,7 +235,7 @@ impl embassy_net_driver::RxToken for Received<'_> {
         let len = (self.0.len_of(at) & LEN) as usize;
         // SAFETY: the device filled this buffer and leaves it alone until `done`.
         let frame = unsafe { &mut (*self.0.buffers).received[at] };
-        let result = read(&mut frame[..len.min(BUFFER)]);
+        let result = read(&mut frame[..len.min(FRAME)]);
         self.0.done();
         result
     }

@@ -222,12 +222,12 @@ impl Life<'_> {
 
     async fn firmware(&self, application: &Application) -> Result<End> {
         let parts = Parts {
-            board: HostBoard {
+            board: &mut HostBoard {
                 hardware: self.hardware,
                 reason: self.reason,
                 say: self.say,
             },
-            slots: updater(self.flash, self.device, self.handoff),
+            slots: &mut updater(self.flash, self.device, self.handoff),
             records: part(self.flash, RECORDS),
             config: part(self.flash, CONFIG),
             outside: Socket::open().await?,

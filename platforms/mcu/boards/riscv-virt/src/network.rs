@@ -9,14 +9,15 @@ use embassy_sync::waitqueue::AtomicWaker;
 use crate::interrupts;
 use crate::virtio::{Device, Error, Kind, Memory, Queue, Way};
 
-/// An Ethernet frame without its checksum.
-const FRAME: usize = 1514;
+/// The longest Ethernet frame, without its checksum: one with a datagram of the tunnel, and with
+/// what DHCP and DNS may answer. The device drops longer ones.
+const FRAME: usize = 720;
 const HEADER: usize = 12;
 const BUFFER: usize = (HEADER + FRAME).next_multiple_of(4);
-/// Frames that wait for the processor: what comes in one burst while the flash is busy is lost
-/// beyond this, and TCP sends it again.
+/// Frames that wait for the processor: a window of the agent's TCP that comes while the flash is
+/// busy. What comes beyond this is lost, and TCP sends it again.
 const RECEIVE: usize = 4;
-const SEND: usize = 2;
+const SEND: usize = 1;
 
 /// Feature bit 5: the device has an address of its own.
 const HAS_ADDRESS: u32 = 1 << 5;

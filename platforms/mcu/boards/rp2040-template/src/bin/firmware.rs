@@ -34,7 +34,7 @@ bind_interrupts!(struct Interrupts {
 /// Components of a release: this firmware alone.
 const COMPONENTS: usize = 1;
 /// Bytes of datagrams that wait: two of the largest each way.
-const DATAGRAMS: usize = 2 * 1536;
+const DATAGRAMS: usize = 3 * agent::DATAGRAM_BYTES;
 /// The W5500 takes 80 MHz; wires between boards take less.
 const SPI_HZ: u32 = 20_000_000;
 
@@ -56,7 +56,7 @@ async fn application(stack: Stack<'static>, mut light: Output<'static>) {
 }
 
 #[embassy_executor::task]
-async fn lightship(stack: Stack<'static>, hardware: Hardware, flash: &'static RefCell<Chip>) {
+async fn lightship(stack: Stack<'static>, mut hardware: Hardware, flash: &'static RefCell<Chip>) {
     static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
     static BYTES: ConstStaticCell<[[u8; DATAGRAMS]; 2]> = ConstStaticCell::new([[0; _]; _]);
     static PACKETS: ConstStaticCell<[[PacketMetadata; 4]; 2]> =
@@ -70,8 +70,8 @@ async fn lightship(stack: Stack<'static>, hardware: Hardware, flash: &'static Re
     socket.bind(0).expect("no port is taken yet");
     let (records, pair) = layout::partitions(flash);
     let parts = Parts {
-        board: hardware,
-        slots: Updater::new(records, pair, layout::device(), CoreCurve, handoff),
+        board: &mut hardware,
+        slots: &mut Updater::new(records, pair, layout::device(), CoreCurve, handoff),
         records: layout::agent_records(flash),
         config: layout::configuration(flash),
         outside: Udp::<Device<'static>>::beside(stack, socket),
