@@ -94,9 +94,9 @@ pub const RESOLVE_AFTER: u32 = 8;
 #[cfg(feature = "agent")]
 pub const FRAMES_BYTES: usize = 2048;
 
-/// Lines of the agent's own that wait for the fleet: a boot and a fault.
+/// Lines of the agent's own that wait for the fleet: boots and faults of an image that never lives long enough to send them, three starts of it.
 #[cfg(feature = "agent")]
-pub const LINES_BYTES: usize = 512;
+pub const LINES_BYTES: usize = 1024;
 
 /// Bytes of logs sent at once.
 #[cfg(feature = "agent")]
