@@ -20,7 +20,7 @@ use lightship_mcu::slots::Slots;
 /// Components of a release that the boards run.
 const COMPONENTS: usize = 2;
 /// Bytes of datagrams that wait for the tunnel: a window of the agent's TCP.
-const RECEIVED: usize = 3 * agent::DATAGRAM_BYTES;
+const RECEIVED: usize = 4 * agent::DATAGRAM_BYTES;
 /// Bytes of datagrams that wait for the network: the tunnel waits with the next one.
 const SENT: usize = agent::DATAGRAM_BYTES;
 
@@ -85,7 +85,7 @@ impl<B: Board, S: Slots, R: NorFlash, C: NorFlash> Firmware<B, S, R, C> {
             &mut room.sockets,
             u64::from_le_bytes(seed),
         );
-        let mut packets = [[PacketMetadata::EMPTY; 4]; 2];
+        let mut packets = [[PacketMetadata::EMPTY; 8]; 2];
         let [received, sent] = &mut packets;
         let mut socket = UdpSocket::new(net, received, &mut room.received, sent, &mut room.sent);
         socket.bind(0).expect("no port is taken yet");

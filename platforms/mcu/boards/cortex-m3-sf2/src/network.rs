@@ -37,9 +37,9 @@ const LEN: u32 = 0x7FF;
 /// The longest Ethernet frame, without its checksum: one with a datagram of the tunnel, and with
 /// what DHCP and DNS may answer. The device drops longer ones.
 const FRAME: usize = 720;
-/// Frames that wait for the processor: a window of the agent's TCP that comes while the flash is
-/// busy. What comes beyond this is lost, and TCP sends it again.
-const RECEIVE: usize = 3;
+/// Frames that wait for the processor: a window of the agent's TCP, and the acknowledgements around
+/// it, that come while the flash is busy. What comes beyond this is lost, and TCP sends it again.
+const RECEIVE: usize = 6;
 
 /// Number of the device's interrupt.
 pub(crate) const INTERRUPT: u32 = 12;
