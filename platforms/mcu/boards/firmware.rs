@@ -27,7 +27,8 @@ const SENT: usize = agent::DATAGRAM_BYTES;
 /// Memory of the firmware; put it in a `static`, where it is zeroes and takes no room in the image.
 pub(crate) struct Room {
     agent: Memory,
-    sockets: StackResources<4>,
+    // DHCP, DNS, and one of UDP; as many as the agent has, so that both are made by the same code.
+    sockets: StackResources<3>,
     received: [u8; RECEIVED],
     sent: [u8; SENT],
 }

@@ -83,7 +83,7 @@ pub trait Outside {
     /// The card of the board's own stack, if that is of embassy-net too and is given a [`Nic`](super::Nic); otherwise [`Alone`](super::Alone).
     type Card: embassy_net::driver::Driver;
 
-    /// The address of a host.
+    /// The address of a host, which may be an address already.
     async fn resolve(&mut self, host: &str) -> Option<IpAddr>;
 
     /// Sends a datagram; what cannot be sent is lost.

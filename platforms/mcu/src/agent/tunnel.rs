@@ -3,7 +3,7 @@
 //! One driver and one stack live as long as the agent; which tunnel they go through, and where its other end is, changes under them.
 
 use core::cell::{Cell, RefCell};
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddr};
 
 use embassy_net::{ConfigV4, Ipv4Cidr, Stack, StaticConfigV4};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
@@ -194,17 +194,24 @@ impl<'w, O: Outside> Datagrams<'w, O> {
         }
         if self.hub.is_none() {
             let endpoint = self.ways.hub.borrow().clone()?;
-            let (host, port) = endpoint.as_str().rsplit_once(':')?;
-            let port = port.parse().ok()?;
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let address = match host.parse::<IpAddr>() {
-                Ok(address) => Some(address),
-                Err(_) => self.outside.resolve(host).await,
-            };
+            let (host, port) = parts(&endpoint)?;
+            let address = self.outside.resolve(host).await;
             self.hub = address.map(|address| SocketAddr::new(address, port));
         }
         self.hub
     }
+}
+
+/// Host and port; by hand, because what parses numbers and addresses of any kind is 1 KB of code.
+fn parts(endpoint: &Endpoint) -> Option<(&str, u16)> {
+    let text = endpoint.as_str();
+    let colon = text.bytes().rposition(|byte| byte == b':')?;
+    let mut digits = text.bytes().skip(colon + 1);
+    let port = digits.try_fold(0, |port: u16, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        port.checked_mul(10)?.checked_add(digit.into())
+    });
+    Some((text.get(..colon)?, port?))
 }
 
 impl<O: Outside> Wire for Datagrams<'_, O> {
@@ -306,5 +313,29 @@ impl<'w, 'd> lightship_mqtt::device::Dial for Way<'w, 'd> {
 
     async fn dial(&mut self) -> Result<Connection<'w, 'd>, Unreachable> {
         self.connect().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_has_a_host_and_a_port() {
+        let of = |text| {
+            let endpoint = Endpoint::new(text).unwrap();
+            parts(&endpoint).map(|(host, port)| (host == "hub.example.org", port))
+        };
+        assert_eq!(of("hub.example.org:51820"), Some((true, 51820)));
+        assert_eq!(of("10.0.2.2:1"), Some((false, 1)));
+        for none in [
+            "hub:65536",
+            "hub:99999999999999999999",
+            "hub:1a",
+            "hub:-1",
+            "hub",
+        ] {
+            assert_eq!(of(none), None, "{none}");
+        }
     }
 }

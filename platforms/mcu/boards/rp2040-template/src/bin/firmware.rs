@@ -101,7 +101,7 @@ async fn network(mut runner: embassy_net::Runner<'static, Nic<'static, Device<'s
 async fn begin(spawner: Spawner, chip: Peripherals) {
     static FLASH: StaticCell<RefCell<Chip>> = StaticCell::new();
     static STATE: ConstStaticCell<State<4, 4>> = ConstStaticCell::new(State::new());
-    static SOCKETS: ConstStaticCell<StackResources<4>> =
+    static SOCKETS: ConstStaticCell<StackResources<3>> =
         ConstStaticCell::new(StackResources::new());
     let light = Output::new(chip.PIN_25, Level::Low);
     let flash = FLASH.init(RefCell::new(Flash::<_, Blocking, _>::new_blocking(
