@@ -269,6 +269,19 @@ mod tests {
     }
 
     #[test]
+    fn two_lines_are_one_batch() {
+        let log = Log::new();
+        log.pieces(&["started: reset=", "fault", " why=", "confirmed"]);
+        log.pieces(&["the last life ended with a fault: ", "panicked at 'it'"]);
+        let (kind, text) = oldest(&log).unwrap();
+        assert_eq!(kind, Kind::Lines);
+        let begin = r#"{"service":"agent","line":"started: reset=fault why=confirmed"}"#;
+        assert_eq!(text.lines().next(), Some(begin));
+        assert!(text.ends_with("fault: panicked at 'it'\"}\n"), "{text}");
+        assert_eq!(text.lines().count(), 2);
+    }
+
+    #[test]
     fn the_oldest_frames_give_way_and_whole_ones_are_left() {
         let log = Log::new();
         for byte in 1..=255 {
