@@ -106,7 +106,11 @@ pub const LOG_BATCH: usize = 1024;
 #[cfg(feature = "agent")]
 pub const LOG_PAUSE: embassy_time::Duration = embassy_time::Duration::from_secs(2);
 
-/// Time before logs that were not taken are offered again.
+/// Time before logs that were not taken are offered again for the first time, doubled each time.
+#[cfg(feature = "agent")]
+pub const LOG_RETRY_FIRST: embassy_time::Duration = embassy_time::Duration::from_secs(4);
+
+/// Longest time before logs that were not taken are offered again.
 #[cfg(feature = "agent")]
 pub const LOG_RETRY: embassy_time::Duration = embassy_time::Duration::from_secs(60);
 

@@ -14,7 +14,7 @@ use embassy_time::{Duration, Timer, with_timeout};
 use lightship_https::post::{Dial, Kind, POST_HEAD_BYTES, Post};
 
 use super::tunnel::{GATEWAY_NAME, Way, Ways};
-use crate::limits::{FRAMES_BYTES, LINES_BYTES, LOG_BATCH, LOG_PAUSE, LOG_RETRY};
+use crate::limits::{FRAMES_BYTES, LINES_BYTES, LOG_BATCH, LOG_PAUSE, LOG_RETRY, LOG_RETRY_FIRST};
 use crate::origin::{ORIGIN_LEN, Origin};
 
 /// What waits to be sent; a `static` that the logger and the agent share.
@@ -123,6 +123,7 @@ impl fmt::Debug for Log {
 /// Sends what waits, for ever; each batch may take so long.
 pub(super) async fn ship(log: &Log, way: &Way<'_, '_>, ways: &Ways, timeout: Duration) -> ! {
     let mut batch = [0; LOG_BATCH];
+    let mut retry = LOG_RETRY_FIRST;
     loop {
         log.some.wait().await;
         // What comes within the pause goes together.
@@ -130,10 +131,14 @@ pub(super) async fn ship(log: &Log, way: &Way<'_, '_>, ways: &Ways, timeout: Dur
         while let Some((kind, len)) = log.oldest(&mut batch) {
             let sending = send(way, ways, kind, &batch[..len]);
             match with_timeout(timeout, sending).await {
-                Ok(Some(())) => log.sent(kind, &batch[..len]),
+                Ok(Some(())) => {
+                    log.sent(kind, &batch[..len]);
+                    retry = LOG_RETRY_FIRST;
+                }
                 Ok(None) | Err(_) => {
                     // Until the tunnel is another one, or for a while.
-                    select(Timer::after(LOG_RETRY), ways.changed()).await;
+                    select(Timer::after(retry), ways.changed()).await;
+                    retry = LOG_RETRY.min(retry * 2);
                 }
             }
         }
