@@ -185,13 +185,15 @@ impl Receiver {
         unsafe {
             (&raw mut (*self.buffers).receive[self.next].len).write_volatile(EMPTY);
         }
+        let emptied = self.next;
         self.next = (self.next + 1) % RECEIVE;
         write(RECEIVE_STATUS, ONE_PACKET);
         if read(RECEIVE_CONTROL) & ENABLE == 0 {
+            // It stopped at the oldest frame, which is the one that was just read: the others are still full.
             write(RECEIVE_STATUS, OVERFLOW);
             // SAFETY: only an address is made.
             write(RECEIVE_DESCRIPTOR, unsafe {
-                (&raw const (*self.buffers).receive[self.next]) as u32
+                (&raw const (*self.buffers).receive[emptied]) as u32
             });
             write(RECEIVE_CONTROL, ENABLE);
         }
