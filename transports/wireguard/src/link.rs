@@ -5,6 +5,7 @@
 //!
 //! Contract: after each call, call [`Link::poll`] until it says `None`, then wait until [`Link::wake`] or the next input.
 
+mod hear;
 mod terms;
 
 use wireguard_sans_io::{Encapsulated, EntropySource, Now, PollOutput, Received, Ticks};
@@ -32,9 +33,6 @@ const RECHECK_NS: u64 = 3600 * SECOND;
 
 /// The same for a hub that answers no keep-alives: nothing else shows that it has started anew.
 const RECHECK_MUTE_NS: u64 = 600 * SECOND;
-
-/// The least time between two handshakes that unauthenticated datagrams cause.
-const RENEW_NS: u64 = 30 * SECOND;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trying {
@@ -461,48 +459,6 @@ impl Link {
         match self.keep_alive {
             KeepAlive::Learned if !self.learner.is_answered() => RECHECK_MUTE_NS,
             KeepAlive::Learned | KeepAlive::Every(_) | KeepAlive::Off => RECHECK_NS,
-        }
-    }
-
-    fn pinged(&mut self, now: Ticks, ping: Ping) {
-        match ping {
-            Ping::Echo { nonce } => self.learner.echoed(now, nonce),
-            Ping::Unknown => {
-                let soon = self.renewed.is_some_and(|at| now.since(at) < RENEW_NS);
-                // Before the first handshake the hub cannot know us.
-                if self.works && !soon {
-                    self.renewed = Some(now);
-                    self.learner.lost(now);
-                    self.handshake_at = Some(now);
-                }
-            }
-            Ping::Hold | Ping::Probe { .. } => {}
-        }
-    }
-
-    /// Something came that only the hub can have sent.
-    fn hear(&mut self, now: Ticks) {
-        self.heard = now;
-        self.handshake_at = None;
-        self.pause_ns = PAUSE_NS;
-        self.reach(true);
-        if core::mem::replace(&mut self.works, true) {
-            return;
-        }
-        self.tried_since = now;
-        if self.trying == Trying::Pending
-            && let Some(keys) = self.pending.take()
-        {
-            self.current = keys;
-            self.trying = Trying::Current;
-            self.note_confirmed = true;
-        }
-    }
-
-    fn reach(&mut self, reachable: bool) {
-        if self.reachable != Some(reachable) {
-            self.reachable = Some(reachable);
-            self.note_reachability = true;
         }
     }
 }
