@@ -44,6 +44,17 @@ pub(crate) fn build(root: &Path, folder: &str, features: &[&str]) -> Result<Prog
     Ok(programs)
 }
 
+/// Builds one program of `folder` that is no bootloader, as [`build`] does, and says where it is.
+pub(crate) fn build_one(root: &Path, folder: &str, program: &str) -> Result<PathBuf> {
+    let path = root.join(folder);
+    share_lock(root, &path)?;
+    println!("$ (cd {folder} && cargo build --release --bin {program})");
+    let mut build = command(root, &path)?;
+    build.args(["--bin", program]);
+    let built = run(folder, build)?.remove(program);
+    built.with_context(|| format!("there is no program `{program}`"))
+}
+
 const BOOTLOADER: &str = "bootloader";
 
 /// The names of the programs in a folder.

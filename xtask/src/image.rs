@@ -67,10 +67,7 @@ pub(crate) fn make(root: &Path, folder: &str, board: &str, wish: &Wish<'_>) -> R
 /// Builds the firmware in `folder` and lays it flat.
 pub(crate) fn body(root: &Path, folder: &str) -> Result<Vec<u8>> {
     let (program, load, _) = firmware_of(&root.join(folder))?;
-    let programs = device::build(root, folder, &[])?;
-    let path = programs
-        .get(&program)
-        .with_context(|| format!("there is no program `{program}`"))?;
+    let path = device::build_one(root, folder, &program)?;
     Ok(elf::flatten(&std::fs::read(path)?, Some(load))?.body)
 }
 
