@@ -77,6 +77,8 @@ pub(crate) struct Stack {
     /// Sockets that their user let go of, and that still close.
     closing: Vec<SocketHandle>,
     open: Vec<SocketHandle>,
+    /// Ends that were closed, and when, until the other end knows.
+    ending: Vec<(SocketHandle, Ticks)>,
     next_port: u16,
 }
 
@@ -102,6 +104,7 @@ impl Stack {
             arriving: Vec::new(),
             closing: Vec::new(),
             open: Vec::new(),
+            ending: Vec::new(),
             // The port range for outgoing connections starts anywhere in it, so that a restart does not meet its own old connections.
             next_port: 49152 + (seed % 16384) as u16,
         }
@@ -137,9 +140,39 @@ impl Stack {
 
     /// Moves packets and timers; what there is to send then waits in [`Self::emit`].
     pub(crate) fn poll(&mut self, now: Ticks) {
+        self.have_patience(now);
         self.interface
             .poll(instant(now), &mut self.nic, &mut self.sockets);
         self.forget_closed();
+    }
+
+    /// smoltcp ends a connection on which nothing came for so long, whether something was to come or not, and a device may be silent for as long as it likes: so it counts only while something is unacknowledged.
+    ///
+    /// It would count from long ago for an end that is closed after a silence, and give it no time: that is counted here.
+    fn have_patience(&mut self, now: Ticks) {
+        use tcp::State::{CloseWait, Closing, Established, FinWait1, LastAck};
+        let (sockets, open) = (&mut self.sockets, &self.open);
+        self.ending.retain(|(handle, _)| open.contains(handle));
+        for handle in open {
+            let socket: &mut tcp::Socket<'_> = sockets.get_mut(*handle);
+            let is_empty = socket.send_queue() == 0;
+            let limit = match socket.state() {
+                Established | CloseWait if is_empty => None,
+                FinWait1 | Closing | LastAck if is_empty => {
+                    let known = self.ending.iter().find(|(other, _)| other == handle);
+                    match known {
+                        None => self.ending.push((*handle, now)),
+                        Some((_, at)) if now.since(*at) >= UNACKNOWLEDGED.total_micros() * 1000 => {
+                            socket.abort();
+                        }
+                        Some(_) => {}
+                    }
+                    None
+                }
+                _ => Some(UNACKNOWLEDGED),
+            };
+            socket.set_timeout(limit);
+        }
     }
 
     /// The next packet to send through the tunnel.
@@ -311,3 +344,6 @@ fn opening(packet: &[u8]) -> Option<(IpEndpoint, u16)> {
 fn instant(ticks: Ticks) -> Instant {
     Instant::from_micros(i64::try_from(ticks.nanos() / 1000).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

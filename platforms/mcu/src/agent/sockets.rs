@@ -81,8 +81,9 @@ pub(super) async fn connect<'s, 'd>(
             .filter_map(|socket| socket.try_borrow_mut().ok());
         free.next().map_or(Poll::Pending, Poll::Ready)
     });
-    let mut connection = Connection(free.await);
+    let mut connection = Connection(free.await, true);
     connection.0.abort();
+    connection.0.set_timeout(Some(TCP_TIMEOUT));
     // The first poll sends the first packet; the rest is waiting.
     if let Poll::Ready(Err(_)) = poll_once(connection.0.connect(to)) {
         return Err(Unreachable::Connect);
@@ -95,8 +96,10 @@ pub(super) async fn connect<'s, 'd>(
     }
 }
 
-/// A connection; dropping it gives the socket back.
-pub(super) struct Connection<'s, 'd>(RefMut<'s, TcpSocket<'d>>);
+/// A connection, and whether it ends when nothing comes; dropping it gives the socket back.
+///
+/// smoltcp counts from what came last, whether something was to come or not: so only while something is unacknowledged.
+pub(super) struct Connection<'s, 'd>(RefMut<'s, TcpSocket<'d>>, bool);
 
 impl<'d> Connection<'_, 'd> {
     async fn until<T>(&self, mut look: impl FnMut(&TcpSocket<'d>) -> Option<T>) -> T {
@@ -105,6 +108,14 @@ impl<'d> Connection<'_, 'd> {
             None => Poll::Pending,
         })
         .await
+    }
+
+    fn end_when_silent(&mut self, ends: bool) {
+        // Said once: each time wakes the stack.
+        if self.1 != ends {
+            self.1 = ends;
+            self.0.set_timeout(ends.then_some(TCP_TIMEOUT));
+        }
     }
 }
 
@@ -121,7 +132,15 @@ impl ErrorType for Connection<'_, '_> {
 impl Read for Connection<'_, '_> {
     async fn read(&mut self, into: &mut [u8]) -> Result<usize, Error> {
         let is_ready = |socket: &TcpSocket<'_>| socket.can_recv() || !socket.may_recv();
-        self.until(|socket| is_ready(socket).then_some(())).await;
+        poll_fn(|_| {
+            let is_acknowledged = self.0.send_queue() == 0;
+            self.end_when_silent(!is_acknowledged);
+            match is_ready(&self.0) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
         self.0.read(into).await
     }
 }
@@ -130,6 +149,7 @@ impl Write for Connection<'_, '_> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         let is_ready = |socket: &TcpSocket<'_>| socket.can_send() || !socket.may_send();
         self.until(|socket| is_ready(socket).then_some(())).await;
+        self.end_when_silent(true);
         self.0.write(bytes).await
     }
 
