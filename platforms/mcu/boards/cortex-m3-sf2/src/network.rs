@@ -36,7 +36,9 @@ const LEN: u32 = 0x7FF;
 
 /// The longest Ethernet frame, without its checksum: one with a datagram of the tunnel, and with
 /// what DHCP and DNS may answer. The device drops longer ones.
-const FRAME: usize = 720;
+pub const FRAME: usize = 720;
+/// The longest that there is on an Ethernet, and two bytes to a multiple of four: for a firmware that speaks to more than the fleet.
+pub const WHOLE_FRAME: usize = 1516;
 /// Frames that wait for the processor: a window of the agent's TCP, and the acknowledgements around
 /// it, that come while the flash is busy. What comes beyond this is lost, and TCP sends it again.
 const RECEIVE: usize = 6;
@@ -63,66 +65,66 @@ const NONE: Descriptor = Descriptor {
 
 /// The device's descriptors and buffers, to be put in a `static`.
 #[repr(C, align(4))]
-pub struct Buffers {
+pub struct Buffers<const LONGEST: usize = FRAME> {
     receive: [Descriptor; RECEIVE],
     send: [Descriptor; 2],
-    received: [[u8; FRAME]; RECEIVE],
-    sent: [u8; FRAME],
+    received: [[u8; LONGEST]; RECEIVE],
+    sent: [u8; LONGEST],
 }
 
-impl Buffers {
+impl<const LONGEST: usize> Buffers<LONGEST> {
     /// No frame is in them.
     pub const fn new() -> Self {
         Self {
             receive: [NONE; RECEIVE],
             send: [NONE; 2],
-            received: [[0; FRAME]; RECEIVE],
-            sent: [0; FRAME],
+            received: [[0; LONGEST]; RECEIVE],
+            sent: [0; LONGEST],
         }
     }
 }
 
-impl Default for Buffers {
+impl<const LONGEST: usize> Default for Buffers<LONGEST> {
     fn default() -> Self {
         Self::new()
     }
 }
 
 /// The Ethernet MAC.
-pub struct Mac {
-    receiver: Receiver,
-    sender: Sender,
+pub struct Mac<const LONGEST: usize = FRAME> {
+    receiver: Receiver<LONGEST>,
+    sender: Sender<LONGEST>,
     address: [u8; 6],
 }
 
 /// The way in: a ring of descriptors, of which the device fills the empty ones in turn.
-pub struct Receiver {
-    buffers: *mut Buffers,
+pub struct Receiver<const LONGEST: usize> {
+    buffers: *mut Buffers<LONGEST>,
     next: usize,
-    owner: PhantomData<&'static mut Buffers>,
+    owner: PhantomData<&'static mut Buffers<LONGEST>>,
 }
 
 /// The way out: one frame at a time.
-pub struct Sender {
-    buffers: *mut Buffers,
-    owner: PhantomData<&'static mut Buffers>,
+pub struct Sender<const LONGEST: usize> {
+    buffers: *mut Buffers<LONGEST>,
+    owner: PhantomData<&'static mut Buffers<LONGEST>>,
 }
 
-impl Mac {
+impl<const LONGEST: usize> Mac<LONGEST> {
     /// Takes the device into use, with this address.
     ///
     /// # Safety
     ///
     /// Nothing else uses the device.
-    pub unsafe fn new(buffers: &'static mut Buffers, address: [u8; 6]) -> Self {
+    pub unsafe fn new(buffers: &'static mut Buffers<LONGEST>, address: [u8; 6]) -> Self {
         let [a, b, c, d, e, f] = address;
-        let buffers: *mut Buffers = buffers;
+        let buffers: *mut Buffers<LONGEST> = buffers;
         link(buffers);
         write(CONFIGURATION, RESET);
         write(CONFIGURATION, 0);
         write(ADDRESS_FIRST_FOUR, u32::from_be_bytes([a, b, c, d]));
         write(ADDRESS_LAST_TWO, u32::from_be_bytes([e, f, 0, 0]));
-        write(LONGEST_FRAME, FRAME as u32);
+        write(LONGEST_FRAME, LONGEST as u32);
         // SAFETY: only an address is made.
         write(RECEIVE_DESCRIPTOR, unsafe {
             (&raw const (*buffers).receive) as u32
@@ -143,7 +145,7 @@ impl Mac {
 }
 
 /// Makes rings of the descriptors.
-fn link(buffers: *mut Buffers) {
+fn link<const LONGEST: usize>(buffers: *mut Buffers<LONGEST>) {
     // SAFETY: the memory is ours, and the device was not told of it yet.
     unsafe {
         for at in 0..RECEIVE {
@@ -164,7 +166,7 @@ fn link(buffers: *mut Buffers) {
     }
 }
 
-impl Receiver {
+impl<const LONGEST: usize> Receiver<LONGEST> {
     fn len_of(&self, at: usize) -> u32 {
         // SAFETY: a place in our memory that the device writes.
         unsafe { (&raw const (*self.buffers).receive[at].len).read_volatile() }
@@ -200,7 +202,7 @@ impl Receiver {
     }
 }
 
-impl Sender {
+impl<const LONGEST: usize> Sender<LONGEST> {
     fn is_free(&self) -> bool {
         // SAFETY: a place in our memory that the device writes.
         let len = unsafe { (&raw const (*self.buffers).send[0].len).read_volatile() };
@@ -229,24 +231,24 @@ fn write(register: usize, value: u32) {
 }
 
 /// A frame that came.
-pub struct Received<'a>(&'a mut Receiver);
+pub struct Received<'a, const LONGEST: usize>(&'a mut Receiver<LONGEST>);
 
-impl embassy_net_driver::RxToken for Received<'_> {
+impl<const LONGEST: usize> embassy_net_driver::RxToken for Received<'_, LONGEST> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, read: F) -> R {
         let at = self.0.next;
         let len = (self.0.len_of(at) & LEN) as usize;
         // SAFETY: the device filled this buffer and leaves it alone until `done`.
         let frame = unsafe { &mut (*self.0.buffers).received[at] };
-        let result = read(&mut frame[..len.min(FRAME)]);
+        let result = read(&mut frame[..len.min(LONGEST)]);
         self.0.done();
         result
     }
 }
 
 /// Room for a frame.
-pub struct Room<'a>(&'a mut Sender);
+pub struct Room<'a, const LONGEST: usize>(&'a mut Sender<LONGEST>);
 
-impl embassy_net_driver::TxToken for Room<'_> {
+impl<const LONGEST: usize> embassy_net_driver::TxToken for Room<'_, LONGEST> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, fill: F) -> R {
         let buffers = self.0.buffers;
         // SAFETY: the token was made when the device had sent what was in the buffer.
@@ -264,17 +266,20 @@ impl embassy_net_driver::TxToken for Room<'_> {
     }
 }
 
-impl Driver for Mac {
-    type RxToken<'a> = Received<'a>;
-    type TxToken<'a> = Room<'a>;
+impl<const LONGEST: usize> Driver for Mac<LONGEST> {
+    type RxToken<'a> = Received<'a, LONGEST>;
+    type TxToken<'a> = Room<'a, LONGEST>;
 
-    fn receive(&mut self, context: &mut Context<'_>) -> Option<(Received<'_>, Room<'_>)> {
+    fn receive(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Option<(Received<'_, LONGEST>, Room<'_, LONGEST>)> {
         WAKER.register(context.waker());
         let can = self.receiver.has_frame() && self.sender.is_free();
         can.then_some((Received(&mut self.receiver), Room(&mut self.sender)))
     }
 
-    fn transmit(&mut self, context: &mut Context<'_>) -> Option<Room<'_>> {
+    fn transmit(&mut self, context: &mut Context<'_>) -> Option<Room<'_, LONGEST>> {
         WAKER.register(context.waker());
         self.sender.is_free().then_some(Room(&mut self.sender))
     }
@@ -286,7 +291,7 @@ impl Driver for Mac {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::default();
-        capabilities.max_transmission_unit = FRAME;
+        capabilities.max_transmission_unit = LONGEST.min(1514);
         capabilities.max_burst_size = Some(RECEIVE);
         capabilities
     }

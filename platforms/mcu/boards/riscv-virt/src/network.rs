@@ -11,9 +11,14 @@ use crate::virtio::{Device, Error, Kind, Memory, Queue, Way};
 
 /// The longest Ethernet frame, without its checksum: one with a datagram of the tunnel, and with
 /// what DHCP and DNS may answer. The device drops longer ones.
-const FRAME: usize = 720;
+pub const FRAME: usize = 720;
+/// The longest that there is on an Ethernet, and two bytes to a multiple of four: for a firmware that speaks to more than the fleet.
+pub const WHOLE_FRAME: usize = 1516;
 const HEADER: usize = 12;
-const BUFFER: usize = (HEADER + FRAME).next_multiple_of(4);
+/// Bytes of a buffer for a frame of so many: a multiple of four.
+pub const fn buffer(frame: usize) -> usize {
+    HEADER + frame
+}
 /// Frames that wait for the processor: a window of the agent's TCP that comes while the flash is
 /// busy. What comes beyond this is lost, and TCP sends it again.
 const RECEIVE: usize = 4;
@@ -24,13 +29,13 @@ const HAS_ADDRESS: u32 = 1 << 5;
 
 static WAKER: AtomicWaker = AtomicWaker::new();
 
-/// The card's queues, to be put in a `static`.
-pub struct Buffers {
+/// The card's queues, to be put in a `static`; `BUFFER` is [`buffer`] of the longest frame.
+pub struct Buffers<const BUFFER: usize = { buffer(FRAME) }> {
     receive: Memory<RECEIVE, BUFFER>,
     send: Memory<SEND, BUFFER>,
 }
 
-impl Buffers {
+impl<const BUFFER: usize> Buffers<BUFFER> {
     /// No frame is in them.
     pub const fn new() -> Self {
         Self {
@@ -40,21 +45,21 @@ impl Buffers {
     }
 }
 
-impl Default for Buffers {
+impl<const BUFFER: usize> Default for Buffers<BUFFER> {
     fn default() -> Self {
         Self::new()
     }
 }
 
 /// The network card.
-pub struct Card {
+pub struct Card<const BUFFER: usize = { buffer(FRAME) }> {
     _device: Device,
     address: [u8; 6],
     receive: Queue<RECEIVE, BUFFER>,
     send: Queue<SEND, BUFFER>,
 }
 
-impl Card {
+impl<const BUFFER: usize> Card<BUFFER> {
     /// Takes the card into use.
     ///
     /// # Errors
@@ -64,7 +69,7 @@ impl Card {
     /// # Safety
     ///
     /// Nothing else uses the card.
-    pub unsafe fn new(buffers: &'static mut Buffers) -> Result<Self, Error> {
+    pub unsafe fn new(buffers: &'static mut Buffers<BUFFER>) -> Result<Self, Error> {
         // SAFETY: passed on to our caller.
         let device = unsafe { Device::open(Kind::Network, HAS_ADDRESS)? };
         let mut receive = device.queue(0, &mut buffers.receive)?;
@@ -83,7 +88,7 @@ impl Card {
     }
 
     /// Room to send a frame from, if there is any.
-    fn room(&mut self) -> Option<Room<'_>> {
+    fn room(&mut self) -> Option<Room<'_, BUFFER>> {
         while self.send.take().is_some() {}
         let number = self.send.spare()?;
         let queue = &mut self.send;
@@ -97,13 +102,13 @@ pub(crate) fn wake() {
 }
 
 /// A frame that came.
-pub struct Received<'a> {
+pub struct Received<'a, const BUFFER: usize> {
     queue: &'a mut Queue<RECEIVE, BUFFER>,
     number: u16,
     len: usize,
 }
 
-impl embassy_net_driver::RxToken for Received<'_> {
+impl<const BUFFER: usize> embassy_net_driver::RxToken for Received<'_, BUFFER> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, read: F) -> R {
         let frame = &mut self.queue.buffer(self.number)[HEADER..];
         let result = read(&mut frame[..self.len]);
@@ -113,12 +118,12 @@ impl embassy_net_driver::RxToken for Received<'_> {
 }
 
 /// Room for a frame.
-pub struct Room<'a> {
+pub struct Room<'a, const BUFFER: usize> {
     queue: &'a mut Queue<SEND, BUFFER>,
     number: u16,
 }
 
-impl embassy_net_driver::TxToken for Room<'_> {
+impl<const BUFFER: usize> embassy_net_driver::TxToken for Room<'_, BUFFER> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
         let buffer = self.queue.buffer(self.number);
         buffer[..HEADER].fill(0);
@@ -128,11 +133,14 @@ impl embassy_net_driver::TxToken for Room<'_> {
     }
 }
 
-impl Driver for Card {
-    type RxToken<'a> = Received<'a>;
-    type TxToken<'a> = Room<'a>;
+impl<const BUFFER: usize> Driver for Card<BUFFER> {
+    type RxToken<'a> = Received<'a, BUFFER>;
+    type TxToken<'a> = Room<'a, BUFFER>;
 
-    fn receive(&mut self, context: &mut Context<'_>) -> Option<(Received<'_>, Room<'_>)> {
+    fn receive(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Option<(Received<'_, BUFFER>, Room<'_, BUFFER>)> {
         WAKER.register(context.waker());
         while self.send.take().is_some() {}
         let number = self.send.spare()?;
@@ -146,7 +154,7 @@ impl Driver for Card {
         Some((received, Room { queue, number }))
     }
 
-    fn transmit(&mut self, context: &mut Context<'_>) -> Option<Room<'_>> {
+    fn transmit(&mut self, context: &mut Context<'_>) -> Option<Room<'_, BUFFER>> {
         WAKER.register(context.waker());
         self.room()
     }
@@ -158,7 +166,7 @@ impl Driver for Card {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::default();
-        capabilities.max_transmission_unit = FRAME;
+        capabilities.max_transmission_unit = (BUFFER - HEADER).min(1514);
         capabilities.max_burst_size = Some(RECEIVE);
         capabilities
     }

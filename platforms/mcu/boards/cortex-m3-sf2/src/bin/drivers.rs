@@ -49,7 +49,9 @@ impl drivers::Hardware for Hardware {
 
 #[embassy_executor::task]
 async fn story() {
-    static MAC: ConstStaticCell<network::Buffers> = ConstStaticCell::new(network::Buffers::new());
+    // QEMU's network sends whole frames, whatever a connection asks for.
+    static MAC: ConstStaticCell<network::Buffers<{ network::WHOLE_FRAME }>> =
+        ConstStaticCell::new(network::Buffers::new());
     // SAFETY: the first and only use of the flash in this program, which runs from DDR memory.
     let flash = RefCell::new(unsafe { SpiNor::new() });
     let seed = random::open(&flash).expect("a secret was provisioned");

@@ -47,7 +47,9 @@ impl drivers::Hardware for Hardware {
 
 #[embassy_executor::task]
 async fn story() {
-    static CARD: ConstStaticCell<network::Buffers> = ConstStaticCell::new(network::Buffers::new());
+    // QEMU's network sends whole frames, whatever a connection asks for.
+    static CARD: ConstStaticCell<network::Buffers<{ network::buffer(network::WHOLE_FRAME) }>> =
+        ConstStaticCell::new(network::Buffers::new());
     static RANDOM: ConstStaticCell<random::Buffers> = ConstStaticCell::new(random::Buffers::new());
     // SAFETY: the first and only use of these devices in this program, which runs from RAM.
     let (bank, card, random) = unsafe {
