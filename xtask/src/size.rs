@@ -106,12 +106,12 @@ const ROWS: &[Row] = &[
     firmware(
         "firmware, cortex-m3-sf2",
         ("platforms/mcu/boards/cortex-m3-sf2", "cortex-m3-sf2"),
-        175_600,
+        176_200,
     ),
     firmware(
         "firmware, riscv-virt",
         ("platforms/mcu/boards/riscv-virt", "riscv-virt"),
-        193_800,
+        194_200,
     ),
 ];
 
