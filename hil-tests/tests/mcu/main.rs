@@ -102,9 +102,14 @@ async fn an_image_that_crashes_and_one_that_hangs_are_given_up_by_the_bootloader
         return;
     };
     let good = update(&shore, &device, "2.0.0", 30_000).await;
-    for (version, behaviour, reset) in [
-        ("3.0.0", Behaviour::Crashes, "fault"),
-        ("4.0.0", Behaviour::Hangs, "watchdog"),
+    for (version, behaviour, reset, said) in [
+        (
+            "3.0.0",
+            Behaviour::Crashes,
+            "fault",
+            "ended with a fault: panicked",
+        ),
+        ("4.0.0", Behaviour::Hangs, "watchdog", "reset=watchdog"),
     ] {
         shore
             .push(version, &image(version, 30_000, behaviour))
@@ -123,21 +128,18 @@ async fn an_image_that_crashes_and_one_that_hangs_are_given_up_by_the_bootloader
             shore.state().await.contains("rejected") && shore.shows(&good).await
         })
         .await;
+        // Before the next one: the lines of an image that never lives long would give way to others'.
+        until("the logs", &device, async || {
+            let logs = shore.logs().await;
+            let has = |line: &serde_json::Value| {
+                let line = line["line"].as_str();
+                line.is_some_and(|line| line.contains(said))
+            };
+            logs.iter().any(has)
+        })
+        .await;
     }
     assert!(device.noted("Rejected", "BootedOld"));
-    until("the logs", &device, async || {
-        let logs = shore.logs().await;
-        let has = |text: &str| {
-            let is_it = |line: &serde_json::Value| {
-                line["line"]
-                    .as_str()
-                    .is_some_and(|line| line.contains(text))
-            };
-            logs.iter().any(is_it)
-        };
-        has("ended with a fault: panicked") && has("reset=watchdog")
-    })
-    .await;
     shore.stop().await;
 }
 
