@@ -202,7 +202,7 @@ impl<'w, O: Outside> Datagrams<'w, O> {
     }
 }
 
-/// Host and port; by hand, because what parses numbers and addresses of any kind is 1 KB of code.
+/// Host and port; by hand, because what parses any number is more code than this.
 fn parts(endpoint: &Endpoint) -> Option<(&str, u16)> {
     let text = endpoint.as_str();
     let colon = text.bytes().rposition(|byte| byte == b':')?;
