@@ -201,12 +201,12 @@ impl core::error::Error for Malformed {}
 impl Digest {
     /// The SHA-256 digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(sha256(&[], bytes))
+        Self(sha256(&[bytes]))
     }
 
     /// The digest of this digest followed by `bytes`.
     pub fn chain(&self, bytes: &[u8]) -> Self {
-        Self(sha256(&self.0, bytes))
+        Self(sha256(&[&self.0, bytes]))
     }
 }
 

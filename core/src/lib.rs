@@ -12,7 +12,7 @@ pub mod codec;
 mod context;
 mod curve;
 mod event;
-mod hash;
+pub mod hash;
 pub mod id;
 pub mod limits;
 mod link;

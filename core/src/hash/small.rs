@@ -102,6 +102,7 @@ macro_rules! hash {
     ($(#[$doc:meta])* $name:ident, $word:ident, $size:literal, $rounds:literal, $constant:expr,
      $turned:ident, $big:expr, $small:expr) => {
         $(#[$doc])*
+        #[derive(Clone)]
         pub(crate) struct $name {
             state: [$word; 8],
             block: [$word; 16],

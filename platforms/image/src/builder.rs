@@ -6,7 +6,7 @@
 use crate::check::{Accept, Place, Span};
 use crate::{Entry, HEADER_LEN, Header, HeaderBytes, Name, Reject, Version};
 use ed25519_dalek::{Signer, SigningKey};
-use sha2::{Digest, Sha256};
+use lightship_core::hash::sha256;
 use std::vec::Vec;
 
 /// What a person decides about an image.
@@ -80,7 +80,7 @@ impl Recipe<'_> {
             load: self.load,
             entry: self.entry,
             kind: self.kind,
-            digest: Sha256::digest(body).into(),
+            digest: sha256(&[body]),
         })
     }
 }
@@ -117,5 +117,5 @@ impl crate::check::Ed25519 for AnyKey {
 
 /// The digest that names the whole image as an artifact.
 pub fn artifact_digest(image: &[u8]) -> [u8; 32] {
-    Sha256::digest(image).into()
+    sha256(&[image])
 }

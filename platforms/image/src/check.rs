@@ -6,7 +6,7 @@
 
 use crate::header::has_magic;
 use crate::{Entry, HEADER_LEN, Header, HeaderBytes, Reject, signed_part};
-use sha2::{Digest, Sha256};
+use lightship_core::hash::Sha256;
 
 /// Verifies Ed25519 signatures (RFC 8032).
 ///
@@ -189,7 +189,7 @@ impl Body {
         if self.seen > self.header.size {
             return Err(Reject::TrailingBytes);
         }
-        if self.hash.finalize()[..] != self.header.digest {
+        if self.hash.finish() != self.header.digest {
             return Err(Reject::WrongDigest);
         }
         match self.header.kind {

@@ -3,9 +3,9 @@
 use crate::Slot;
 use crate::limits::CHUNK;
 use embedded_storage::nor_flash::ReadNorFlash;
+use lightship_core::hash::Sha256;
 use lightship_image::check::{Accept, Ed25519, Place, Span};
 use lightship_image::{HEADER_LEN, Header, HeaderBytes, Reject};
-use sha2::{Digest, Sha256};
 
 /// What is known of an image.
 pub type Verdict = Result<Header, Reject>;
@@ -104,7 +104,7 @@ pub(crate) fn digest_of<F: ReadNorFlash>(flash: &mut F, size: u32) -> Result<[u8
     each_chunk(&mut reader(flash), F::READ_SIZE, 0, size, &mut |bytes| {
         hash.update(bytes)
     })?;
-    Ok(hash.finalize().into())
+    Ok(hash.finish())
 }
 
 fn read_header(read: &mut Read<'_>) -> Result<HeaderBytes, Reject> {

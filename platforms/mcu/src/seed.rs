@@ -13,7 +13,7 @@
 //! two boots ever share it; a cut leaves the old secret or the next one.
 
 use embedded_storage::nor_flash::NorFlash;
-use sha2::{Digest, Sha256};
+use lightship_core::hash::sha256;
 
 /// Bytes of a secret.
 pub const SECRET_LEN: usize = 32;
@@ -70,10 +70,7 @@ impl Seed {
     /// See [`Error`].
     pub fn open<F: NorFlash>(flash: &mut F, noise: &[u8], old: Old) -> Result<Self, Error> {
         let (at, counter, identity, secret) = newest(flash).ok_or(Error::NotProvisioned)?;
-        let derive = |label: &[u8]| -> [u8; SECRET_LEN] {
-            let hash = Sha256::new().chain_update(label).chain_update(secret);
-            hash.chain_update(noise).finalize().into()
-        };
+        let derive = |label: &[u8]| sha256(&[label, &secret, noise]);
         let next = encode(counter + 1, &identity, &derive(b"lightship seed: next"));
         store(flash, at, &next)?;
         if old == Old::Overwritten {
@@ -93,10 +90,9 @@ impl Seed {
     /// Fills `bytes`; what came before cannot be told from what is kept.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(SECRET_LEN) {
-            let out = Sha256::new().chain_update(b"out").chain_update(self.key);
-            chunk.copy_from_slice(&out.finalize()[..chunk.len()]);
-            let on = Sha256::new().chain_update(b"on").chain_update(self.key);
-            self.key = on.finalize().into();
+            let out = sha256(&[b"out", &self.key]);
+            chunk.copy_from_slice(&out[..chunk.len()]);
+            self.key = sha256(&[b"on", &self.key]);
         }
     }
 }
