@@ -323,13 +323,14 @@ impl Decode<'_> for Ipv4Addr {
     }
 }
 
-/// Fields one after the other, in the order in which the type declares them.
+/// Has a type written and read as its fields, one after the other, in the order in which the type declares them.
+#[macro_export]
 macro_rules! fields {
     ($name:ident { $($field:ident),+ $(,)? }) => {
-        fields!(@impl [] [$name] { $($field),+ });
+        $crate::fields!(@impl [] [$name] { $($field),+ });
     };
     ($name:ident<const $len:ident> { $($field:ident),+ $(,)? }) => {
-        fields!(@impl [const $len: usize] [$name<$len>] { $($field),+ });
+        $crate::fields!(@impl [const $len: usize] [$name<$len>] { $($field),+ });
     };
     ($name:ident<$life:lifetime> { $($field:ident),+ $(,)? }) => {
         impl $crate::codec::Encode for $name<'_> {
@@ -417,4 +418,5 @@ macro_rules! variants {
     };
 }
 
-pub(crate) use {contents, fields, variants};
+pub use fields;
+pub(crate) use {contents, variants};

@@ -6,14 +6,14 @@
 //! 18  reserved  u16, zero
 //! 20  length    u32, bytes of the body
 //! 24  CRC-32    over bytes 0 to 23 and the body
-//! 28  body      postcard of [`Config`]
+//! 28  body      postcard of [`Config`], by the core's [`codec`](lightship_core::codec)
 //! ```
 //!
 //! Numbers are little-endian.
 //! `lightship config` writes it; once the device is registered it is erased, because it holds the provisioning key, and what is still needed of it is kept among the records.
 
+use lightship_core::codec::{Decode, Encode, Reader, Writer, fields};
 use lightship_core::id::{Endpoint, Name, ProvisioningKey, PublicKey};
-use serde::{Deserialize, Serialize};
 
 /// Largest block: it fits the smallest common erase unit.
 pub const BLOCK_BYTES: usize = 4096;
@@ -31,7 +31,7 @@ const HEAD: usize = 28;
 const CRC: crc::Crc<u32, crc::NoTable> = crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
 
 /// What a device is told about itself and its fleet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config<'a> {
     /// What it is; releases for anything else are refused.
     pub device_type: Name,
@@ -44,7 +44,6 @@ pub struct Config<'a> {
     /// Seconds between rotations of each key; `None` to rotate on command alone.
     pub rotation_period_s: Option<u32>,
     /// The trust root document.
-    #[serde(borrow)]
     pub root: Root<'a>,
 }
 
@@ -53,7 +52,7 @@ pub struct Config<'a> {
 pub struct Root<'a>(pub &'a [u8]);
 
 /// How a device that is not registered reaches its fleet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entrance {
     /// What lets it in; also what the enrolment tunnel's pre-shared key is made of.
     pub provisioning_key: ProvisioningKey,
@@ -62,6 +61,20 @@ pub struct Entrance {
     /// Where the hub lets devices enrol.
     pub endpoint: Endpoint,
 }
+
+fields!(Config<'a> {
+    device_type,
+    product,
+    name,
+    entrance,
+    rotation_period_s,
+    root,
+});
+fields!(Entrance {
+    provisioning_key,
+    hub,
+    endpoint
+});
 
 /// Why bytes are no configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +132,10 @@ impl<'a> Config<'a> {
         if self.root.0.len() > ROOT_BYTES {
             return Err(TooLarge);
         }
-        let body = postcard::to_slice(self, body).map_err(|_| TooLarge)?;
+        let mut to = Writer::new(body);
+        Encode::encode(self, &mut to);
+        let len = to.end().ok_or(TooLarge)?;
+        let body = &body[..len];
         head[..16].copy_from_slice(&MAGIC);
         head[16..18].copy_from_slice(&VERSION.to_le_bytes());
         head[18..20].fill(0);
@@ -156,9 +172,11 @@ impl<'a> Config<'a> {
         if checksum(&head[..24], body) != sum {
             return Err(Malformed::Damaged);
         }
-        match postcard::take_from_bytes(body) {
-            Ok((config, [])) => Ok(config),
-            Ok(_) | Err(_) => Err(Malformed::Damaged),
+        let mut from = Reader::new(body);
+        let config = Decode::decode(&mut from);
+        match from.end() {
+            Some([]) => Ok(config),
+            Some(_) | None => Err(Malformed::Damaged),
         }
     }
 }
@@ -168,28 +186,28 @@ impl<'a> Config<'a> {
 impl<'a> Config<'a> {
     /// What comes before the root.
     pub(crate) fn brief<'b>(&self, out: &'b mut [u8; BRIEF_BYTES]) -> &'b [u8] {
-        let brief = (
-            &self.device_type,
-            &self.product,
-            &self.name,
-            self.rotation_period_s,
-        );
-        postcard::to_slice(&brief, out).expect("three names and a number fit")
+        let mut to = Writer::new(out);
+        self.device_type.encode(&mut to);
+        self.product.encode(&mut to);
+        self.name.encode(&mut to);
+        self.rotation_period_s.encode(&mut to);
+        let len = to.end().expect("three names and a number fit");
+        &out[..len]
     }
 
     /// Reads what was kept.
     pub(crate) fn from_kept(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let read = postcard::take_from_bytes(bytes);
-        let ((device_type, product, name, rotation_period_s), root) =
-            read.map_err(|_| Malformed::Damaged)?;
-        Ok(Self {
-            device_type,
-            product,
-            name,
+        let mut from = Reader::new(bytes);
+        let kept = Self {
+            device_type: Decode::decode(&mut from),
+            product: Decode::decode(&mut from),
+            name: Decode::decode(&mut from),
             entrance: None,
-            rotation_period_s,
-            root: Root(root),
-        })
+            rotation_period_s: Decode::decode(&mut from),
+            root: Root(&[]),
+        };
+        let root = Root(from.end().ok_or(Malformed::Damaged)?);
+        Ok(Self { root, ..kept })
     }
 }
 
@@ -200,15 +218,15 @@ fn checksum(head: &[u8], body: &[u8]) -> u32 {
     digest.finalize()
 }
 
-impl Serialize for Root<'_> {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_bytes(self.0)
+impl Encode for Root<'_> {
+    fn encode(&self, to: &mut Writer<'_>) {
+        to.run(self.0);
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Root<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        <&[u8]>::deserialize(d).map(Self)
+impl<'a> Decode<'a> for Root<'a> {
+    fn decode(from: &mut Reader<'a>) -> Self {
+        Self(from.run())
     }
 }
 
@@ -236,6 +254,21 @@ mod tests {
         let mut flash = [0xFF; BLOCK_BYTES];
         config().encode(&mut flash).unwrap();
         assert_eq!(Config::decode(&flash), Ok(config()));
+    }
+
+    /// What was written by any version before, byte by byte.
+    #[test]
+    fn the_body_is_postcard() {
+        let mut flash = [0xFF; BLOCK_BYTES];
+        let length = config().encode(&mut flash).unwrap();
+        let mut body = std::vec::Vec::from(*b"\x04pump\x07harbour\x01\x05north\x01");
+        body.push(32);
+        body.extend([7; 32]);
+        body.push(32);
+        body.extend([8; 32]);
+        body.extend(b"\x13fleet.example:51821\x01\x80\xa3\x05\xac\x02");
+        body.extend([9; 300]);
+        assert_eq!(flash[HEAD..length], body);
     }
 
     #[test]

@@ -2,13 +2,13 @@
 //!
 //! An image is known by the digest of its bytes in flash, not by the slot it was put in: that is true for slots that swap, too, and for whatever a bootloader did meanwhile.
 
+use lightship_core::codec::{Decode, Encode, Reader, Writer, fields};
 use lightship_core::id::{Digest, Name};
-use serde::{Deserialize, Serialize};
 
 use crate::slots::Artifact;
 
 /// An image that was verified in a slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Held {
     /// The component's name.
     pub(super) name: Name,
@@ -23,11 +23,20 @@ pub(super) struct Held {
 }
 
 /// The image that runs and the other one; what changes together is one record.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Images {
     /// In no particular order.
     held: heapless::Vec<Held, 2>,
 }
+
+fields!(Held {
+    name,
+    instance,
+    digest,
+    size,
+    tried
+});
+fields!(Images { held });
 
 impl Held {
     pub(super) fn artifact(&self) -> Artifact {
@@ -47,11 +56,15 @@ impl Images {
     pub(super) const BYTES: usize = 256;
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
+        let mut from = Reader::new(bytes);
+        let images = Decode::decode(&mut from);
+        from.end().map(|_| images)
     }
 
     pub(super) fn encode<'b>(&self, buffer: &'b mut [u8; Self::BYTES]) -> &'b [u8] {
-        let len = postcard::to_slice(self, buffer).map_or(0, |bytes| bytes.len());
+        let mut to = Writer::new(buffer);
+        Encode::encode(self, &mut to);
+        let len = to.end().unwrap_or(0);
         &buffer[..len]
     }
 
