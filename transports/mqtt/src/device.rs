@@ -1,28 +1,30 @@
-//! The microcontroller's half: minimq over any byte stream.
+//! The microcontroller's half: a client of its own for MQTT 5 (OASIS, March 2019) over any byte stream, with what a device needs of it and nothing else.
 //!
-//! While the agent handles a message nothing is read and nothing acknowledged, so the agent must come back within the keep-alive.
+//! A codec without state ([`draft`] writes, [`packet`] reads), the bytes on their way ([`wire`]), what is said and understood ([`session`]), and one place that waits ([`connection`]).
 
 mod connection;
+mod draft;
 mod failure;
-mod stream;
+mod packet;
+mod session;
+mod wire;
 
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::RawMutex;
-use embassy_time::{Duration, with_timeout};
+use embassy_time::{Duration, Instant};
+use embedded_io_async::{Read, Write};
 use lightship_core::limits::MESSAGE_BYTES;
 use lightship_link::chunk::Asked;
-use lightship_link::limits::{SESSION_EXPIRY_S, UP_BYTES};
+use lightship_link::limits::UP_BYTES;
 use lightship_link::mailbox::{End, Port, Wish};
-use lightship_link::{Credentials, Failure, Secret, Unreachable};
-use minimq::{Buffers, ConfigBuilder, Io, QoS, Session, Will};
+use lightship_link::{Credentials, Failure, Unreachable};
 
 use crate::limits::PACKET_OVERHEAD;
-use crate::topics;
-use connection::Connection;
-use stream::{Overheard, Stream};
+use session::Session;
+use wire::Wire;
 
-/// Memory that outgoing packets take until they are acknowledged: a message, a question, subscriptions, presence.
-pub const TX_BYTES: usize = UP_BYTES + 3 * PACKET_OVERHEAD;
+/// Memory that outgoing packets take until they are written: a message, or all that is said at the start.
+pub const TX_BYTES: usize = UP_BYTES + PACKET_OVERHEAD;
 /// Memory for the longest packet that the protocol allows; a device may have less, and then gets shorter messages only.
 pub const RX_BYTES: usize = MESSAGE_BYTES + PACKET_OVERHEAD;
 
@@ -33,7 +35,7 @@ pub const RX_BYTES: usize = MESSAGE_BYTES + PACKET_OVERHEAD;
 )]
 pub trait Dial {
     /// A connection. Reads and writes may be dropped.
-    type Stream<'s>: Io
+    type Stream<'s>: Read + Write
     where
         Self: 's;
 
@@ -62,6 +64,7 @@ pub struct Runner<'a, D, M: RawMutex, const N: usize = MESSAGE_BYTES> {
     asked: Asked<'a, M>,
     rx: &'a mut [u8],
     tx: &'a mut [u8],
+    last_id: u16,
 }
 
 impl<'a, D: Dial, M: RawMutex, const N: usize> Runner<'a, D, M, N> {
@@ -79,6 +82,7 @@ impl<'a, D: Dial, M: RawMutex, const N: usize> Runner<'a, D, M, N> {
             asked,
             rx,
             tx,
+            last_id: 0,
         }
     }
 
@@ -113,27 +117,23 @@ impl<'a, D: Dial, M: RawMutex, const N: usize> Runner<'a, D, M, N> {
     ///
     /// It begins with nothing under way: what an earlier connection left unacknowledged was told to its sender, and would fill the memory for packets if connections broke one after the other.
     pub async fn serve(&mut self, credentials: &Credentials) -> End {
-        let name = credentials.uuid.to_text();
-        let password = topics::password(&credentials.secret);
-        let presence = topics::topic(credentials.uuid, "presence");
-        // minimq takes no will delay: here a short gap is told as an absence.
-        let will = Will::new(&presence, &[0], &[]).expect("a presence topic is short");
-        let will = will.retained().qos(QoS::AtLeastOnce);
-        let config = ConfigBuilder::new(Buffers::new(self.rx, self.tx))
-            .client_id(&name)
-            .and_then(|config| config.auth(&name, password.as_bytes()))
-            .expect("a uuid is a short name, and this is the only one");
-        let config = match credentials.secret {
-            Secret::Api(_) => config.will(will).expect("this is the only one"),
-            Secret::Provisioning(_) => config,
+        let wire = Wire::new(self.rx, self.tx);
+        let (id, now) = (&mut self.last_id, Instant::now());
+        let mut session = match Session::new(credentials, self.patience, wire, id, now) {
+            Ok(session) => session,
+            Err(failure) => return End::Failed(failure),
         };
-        let config = config
-            .keepalive_interval(self.patience.keep_alive_s)
-            .session_expiry_interval(SESSION_EXPIRY_S);
-        let mut session = Session::new(config);
-        let (dial, patience) = (&mut self.dial, self.patience);
-        let (port, asked) = (&mut self.port, &mut self.asked);
-        serve(&mut session, dial, patience, credentials, port, asked).await
+        let (dial, port, asked) = (&mut self.dial, &mut self.port, &mut self.asked);
+        let ended = connection::serve(dial, &mut session, port, asked).await;
+        let failure = ended.as_ref().err().copied().unwrap_or(Failure::Closed);
+        self.asked.fail(failure);
+        if session.has_message_under_way() {
+            self.port.unsent(failure).await;
+        }
+        match ended {
+            Ok(wish) => End::Ordered(wish),
+            Err(failure) => End::Failed(failure),
+        }
     }
 }
 
@@ -145,46 +145,6 @@ async fn idle<M: RawMutex, const N: usize>(
         Either::First((wanted, _)) => wanted,
         Either::Second(never) => never,
     }
-}
-
-/// Greets the broker and carries messages.
-async fn serve<D: Dial, M: RawMutex, const N: usize>(
-    session: &mut Session<'_>,
-    dial: &mut D,
-    patience: Patience,
-    credentials: &Credentials,
-    port: &mut Port<'_, M, N>,
-    asked: &mut Asked<'_, M>,
-) -> End {
-    let silent = Failure::Unreachable(Unreachable::Silent);
-    let overheard = Overheard::new();
-    let greeting = async {
-        let stream = dial.dial().await.map_err(Failure::Unreachable)?;
-        let stream = Stream::new(stream, &overheard, session.max_rx_packet_size());
-        let greeted = session.connect(stream).await;
-        greeted.map_err(|error| overheard.explain(failure::of(&error)))
-    };
-    let greeting = with_timeout(patience.timeout, greeting);
-    let mqtt = match select(greeting, port.order()).await {
-        Either::First(Ok(Ok(mqtt))) => mqtt,
-        Either::First(Ok(Err(failure))) => return End::Failed(failure),
-        Either::First(Err(_)) => return End::Failed(silent),
-        Either::Second(wish) => return End::Ordered(wish),
-    };
-    let mut connection = Connection::new(mqtt, credentials, patience.timeout);
-    let end = match connection.carry(port, asked).await {
-        End::Failed(failure) => End::Failed(overheard.explain(failure)),
-        End::Ordered(wish) => End::Ordered(wish),
-    };
-    let failure = match &end {
-        End::Failed(failure) => *failure,
-        End::Ordered(_) => Failure::Closed,
-    };
-    asked.fail(failure);
-    if connection.has_message_under_way() {
-        port.unsent(failure).await;
-    }
-    end
 }
 
 impl<D, M: RawMutex, const N: usize> core::fmt::Debug for Runner<'_, D, M, N> {

@@ -28,12 +28,12 @@ pub(crate) enum Channel {
 }
 
 /// What a topic is to this device; nothing when it is not its own.
-pub(crate) fn channel(uuid: Uuid, topic: &str) -> Option<Channel> {
-    let rest = topic.strip_prefix("d/")?;
-    let rest = rest.strip_prefix(uuid.to_text().as_str())?;
+pub(crate) fn channel(uuid: Uuid, topic: &[u8]) -> Option<Channel> {
+    let rest = topic.strip_prefix(b"d/")?;
+    let rest = rest.strip_prefix(uuid.to_text().as_bytes())?;
     match rest {
-        "/target" | "/down" => Some(Channel::Message),
-        "/blob/data" => Some(Channel::Blob),
+        b"/target" | b"/down" => Some(Channel::Message),
+        b"/blob/data" => Some(Channel::Blob),
         _ => None,
     }
 }
@@ -60,20 +60,16 @@ mod tests {
     #[test]
     fn only_what_was_subscribed_to_is_a_channel() {
         let (mine, other) = (Uuid::from_random([1; 16]), Uuid::from_random([2; 16]));
-        assert_eq!(
-            channel(mine, &topic(mine, "target")),
-            Some(Channel::Message)
-        );
-        assert_eq!(channel(mine, &topic(mine, "down")), Some(Channel::Message));
-        assert_eq!(
-            channel(mine, &topic(mine, "blob/data")),
-            Some(Channel::Blob)
-        );
+        let of = |uuid, name| channel(mine, topic(uuid, name).as_bytes());
+        assert_eq!(of(mine, "target"), Some(Channel::Message));
+        assert_eq!(of(mine, "down"), Some(Channel::Message));
+        assert_eq!(of(mine, "blob/data"), Some(Channel::Blob));
         for bad in ["up", "presence", "blob/get", "down/x", ""] {
-            assert_eq!(channel(mine, &topic(mine, bad)), None, "{bad}");
+            assert_eq!(of(mine, bad), None, "{bad}");
         }
-        assert_eq!(channel(mine, &topic(other, "down")), None);
-        assert_eq!(channel(mine, "$SYS/broker"), None);
+        assert_eq!(of(other, "down"), None);
+        assert_eq!(channel(mine, b"$SYS/broker"), None);
+        assert_eq!(channel(mine, b"\xff\xfe"), None);
     }
 
     #[test]

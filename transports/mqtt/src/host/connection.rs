@@ -280,8 +280,7 @@ impl<'c> Connection<'c> {
         publish: Publish,
         asked: &mut Asked<'_, M>,
     ) -> Result<(), Failure> {
-        let topic = core::str::from_utf8(&publish.topic).ok();
-        let channel = topic.and_then(|topic| topics::channel(self.uuid, topic));
+        let channel = topics::channel(self.uuid, &publish.topic);
         match channel.ok_or(Failure::Misbehaved(Misconduct::NotOurs))? {
             Channel::Message => {
                 self.news.push_back(News::Message(Box::new(publish)));
