@@ -5,8 +5,13 @@
 mod connection;
 mod draft;
 mod failure;
+#[cfg(test)]
+#[cfg(feature = "std")]
+mod interop;
 mod packet;
 mod session;
+#[cfg(test)]
+mod tape;
 mod wire;
 
 use embassy_futures::select::{Either, select};

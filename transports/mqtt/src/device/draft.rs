@@ -180,3 +180,6 @@ impl<'b> Draft<'b> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

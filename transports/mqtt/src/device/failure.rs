@@ -33,3 +33,39 @@ pub(super) fn acknowledged(reason: u8) -> Result<(), Failure> {
         0x80.. => Err(Failure::Declined),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reasons_of_a_broker_are_told_apart() {
+        let retry_after_s = None;
+        for reason in [0x86, 0x87, 0x8a, 0x8c] {
+            assert_eq!(refused(reason), Failure::Refused { retry_after_s });
+        }
+        for reason in [0x88, 0x89, 0x97, 0x9f] {
+            assert_eq!(refused(reason), Failure::Busy { retry_after_s });
+        }
+        assert_eq!(refused(0x95), Failure::TooLarge);
+        // A broker of MQTT 3.1.1 does not know our version.
+        assert_eq!(refused(1), Failure::Misbehaved(Misconduct::Sequence));
+        assert_eq!(disconnected(0x8e), Failure::TakenOver);
+        assert_eq!(
+            disconnected(0x8d),
+            Failure::Unreachable(Unreachable::Silent)
+        );
+        assert_eq!(
+            disconnected(0x8b),
+            Failure::Unreachable(Unreachable::Broken)
+        );
+    }
+
+    #[test]
+    fn a_message_that_nobody_listens_to_was_taken() {
+        assert_eq!(acknowledged(0), Ok(()));
+        assert_eq!(acknowledged(0x10), Ok(()));
+        assert_eq!(acknowledged(0x80), Err(Failure::Declined));
+        assert_eq!(acknowledged(0x97), Err(Failure::Declined));
+    }
+}

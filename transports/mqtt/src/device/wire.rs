@@ -126,3 +126,6 @@ impl<'b> Wire<'b> {
         Ok(Some(place).filter(|place| !place.is_empty()))
     }
 }
+
+#[cfg(test)]
+mod tests;
