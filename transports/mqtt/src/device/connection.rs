@@ -10,7 +10,8 @@ use lightship_link::chunk::{self, Answer, Asked};
 use lightship_link::mailbox::{Port, Turn, Wish};
 
 use super::Dial;
-use super::session::{Heard, NEVER, SILENT, Session};
+use super::deadlines::NEVER;
+use super::session::{Heard, SILENT, Session};
 
 /// Dials, and carries messages until something else is wanted or the connection fails.
 pub(super) async fn serve<D: Dial, M: RawMutex, const N: usize>(
@@ -36,11 +37,11 @@ pub(super) async fn serve<D: Dial, M: RawMutex, const N: usize>(
                 if let Ok(answer) = chunk::decode::<Answer<'_>>(session.wire.part(place))
                     && asked.answer(&answer)
                 {
-                    session.piece_due = NEVER;
+                    session.deadlines.answered();
                 }
             }
             Heard::Declined => {
-                session.piece_due = NEVER;
+                session.deadlines.answered();
                 asked.fail(Failure::Declined);
             }
             Heard::Nothing => {}

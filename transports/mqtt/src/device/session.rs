@@ -2,26 +2,23 @@
 //!
 //! Nothing here waits: what there is to wait for stands in fields, and the connection waits for all of it at one place.
 
+mod saying;
+
 use core::ops::Range;
 
-use embassy_time::{Duration, Instant};
+use embassy_time::Instant;
 use lightship_core::id::Uuid;
-use lightship_core::wire::{self, Up};
-use lightship_link::chunk::{self, Request};
-use lightship_link::limits::UP_BYTES;
 use lightship_link::{Credentials, Failure, Misconduct, Secret, Unreachable};
 
-use super::draft::{Draft, Greeting, Heading};
-use super::packet::{self, Packet, Publish, Terms};
+use super::deadlines::{Deadlines, Overdue};
+use super::draft::{Draft, Greeting};
+use super::packet::{self, Packet, Publish};
 use super::wire::Wire;
 use super::{Patience, failure};
 use crate::topics::{self, Channel};
+use saying::topics_of;
 
 pub(super) const SILENT: Failure = Failure::Unreachable(Unreachable::Silent);
-/// Further away than anything that is waited for.
-pub(super) const NEVER: Instant = Instant::MAX;
-/// How long before the end of a keep-alive the ping leaves, in seconds, or half of it where that is less.
-const PING_LEAD_S: u16 = 5;
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,20 +52,11 @@ pub(super) enum Heard {
     Declined,
 }
 
-/// What is published.
-#[derive(Clone, Copy)]
-enum Cargo<'c> {
-    Presence,
-    Message(&'c Up),
-    Question(&'c Request),
-}
-
 /// One connection, as far as it can be told without waiting. Identifiers that are zero stand for nothing.
 pub(super) struct Session<'b> {
     pub(super) wire: Wire<'b>,
     uuid: Uuid,
     is_registered: bool,
-    timeout: Duration,
     keep_alive_s: u16,
     phase: Phase,
     /// The last identifier; it outlives connections, so that no acknowledgement is taken for another connection's.
@@ -84,14 +72,7 @@ pub(super) struct Session<'b> {
     shown: Option<u16>,
     /// Whether a message waits until the agent can hear it; nothing is read meanwhile.
     is_held: bool,
-    /// When the broker must have acknowledged something.
-    answer_due: Instant,
-    /// When the fleet must have answered the question.
-    pub(super) piece_due: Instant,
-    ping_every: Duration,
-    ping_due: Instant,
-    /// When a ping must be answered.
-    pong_due: Instant,
+    pub(super) deadlines: Deadlines,
 }
 
 impl<'b> Session<'b> {
@@ -107,7 +88,6 @@ impl<'b> Session<'b> {
             wire,
             uuid: credentials.uuid,
             is_registered: matches!(credentials.secret, Secret::Api(_)),
-            timeout: patience.timeout,
             keep_alive_s: patience.keep_alive_s,
             phase: Phase::Greeting,
             last_id,
@@ -118,11 +98,7 @@ impl<'b> Session<'b> {
             news: News::default(),
             shown: None,
             is_held: false,
-            answer_due: now + patience.timeout,
-            piece_due: NEVER,
-            ping_every: Duration::MAX,
-            ping_due: NEVER,
-            pong_due: NEVER,
+            deadlines: Deadlines::new(patience.timeout, now),
         };
         let presence = topics::topic(session.uuid, "presence");
         let greeting = Greeting {
@@ -166,32 +142,18 @@ impl<'b> Session<'b> {
         self.shown.is_some() || self.news.up.is_some() || self.news.outcome.is_some()
     }
 
-    /// When something must have happened. What cannot be read is not waited for.
+    /// When something must have happened.
     pub(super) fn due(&self) -> Instant {
-        let ping_due = match self.pong_due {
-            NEVER => self.ping_due,
-            _ => NEVER,
-        };
-        if self.is_held {
-            return ping_due;
-        }
-        let answers = self.answer_due.min(self.piece_due).min(self.pong_due);
-        answers.min(ping_due)
+        self.deadlines.next(!self.is_held)
     }
 
-    /// What is due has not happened. True when the fleet has not answered a question: it may answer the next, but a broker that is silent is gone.
+    /// It has not happened. True when the agent's question gets no answer.
     pub(super) fn overdue(&mut self, now: Instant) -> Result<bool, Failure> {
-        if self.pong_due == NEVER && self.ping_due <= now {
-            self.pong_due = now + self.timeout;
-            let draft = Draft::ping(self.wire.free()).finish();
-            self.send(draft, now)?;
-            return Ok(false);
+        match self.deadlines.overdue(now) {
+            Overdue::Ping => self.ping(now).map(|()| false),
+            Overdue::Piece => Ok(true),
+            Overdue::Answer => Err(SILENT),
         }
-        if self.piece_due > now {
-            return Err(SILENT);
-        }
-        self.piece_due = NEVER;
-        Ok(true)
     }
 
     /// The agent has handled what it was shown.
@@ -238,7 +200,7 @@ impl<'b> Session<'b> {
             }
             Packet::Alive => {
                 self.wire.taken();
-                self.pong_due = NEVER;
+                self.deadlines.pong();
             }
         }
         Ok(Heard::Nothing)
@@ -259,7 +221,7 @@ impl<'b> Session<'b> {
         }
         if self.is_held {
             self.is_held = false;
-            self.wait_anew(now);
+            self.deadlines.begin_anew(now);
         }
         self.wire.taken();
         match channel {
@@ -271,45 +233,6 @@ impl<'b> Session<'b> {
                 self.acknowledge(id, now)?;
                 Ok(Heard::Piece(place))
             }
-        }
-    }
-
-    /// Nothing was read for a while, so nothing can have been answered.
-    fn wait_anew(&mut self, now: Instant) {
-        for due in [
-            &mut self.answer_due,
-            &mut self.piece_due,
-            &mut self.pong_due,
-        ] {
-            *due = (*due).max(now + self.timeout);
-        }
-    }
-
-    /// Subscribes, also when the session is resumed: that brings the retained target.
-    fn subscribe(&mut self, terms: Terms, now: Instant) -> Result<(), Failure> {
-        self.receive_maximum = terms.receive_maximum;
-        self.wire.limit(terms.packet_bytes);
-        let keep_alive_s = terms.keep_alive_s.unwrap_or(self.keep_alive_s);
-        self.ping_every = match keep_alive_s {
-            0 => Duration::MAX,
-            1.. => Duration::from_secs((keep_alive_s - PING_LEAD_S.min(keep_alive_s / 2)).into()),
-        };
-        self.phase = Phase::Subscribing;
-        self.subscription = self.next_id();
-        let mut draft = Draft::subscribe(self.wire.free(), self.subscription);
-        for name in topics_of(self.is_registered) {
-            draft.filter(&topics::topic(self.uuid, name));
-        }
-        let draft = draft.finish();
-        self.send(draft, now)?;
-        self.settle(now);
-        if terms.is_resumed {
-            // What was kept may come before the answer, so the agent must know.
-            self.open(true);
-        }
-        match self.is_registered {
-            true => self.publish(Cargo::Presence, 0, now),
-            false => Ok(()),
         }
     }
 
@@ -352,98 +275,9 @@ impl<'b> Session<'b> {
         heard
     }
 
-    /// The broker has acknowledged something: it has as long again for the rest.
     fn settle(&mut self, now: Instant) {
-        self.answer_due = match self.subscription | self.message | self.question {
-            0 => NEVER,
-            _ => now + self.timeout,
-        };
-    }
-
-    /// Sends the agent's message, for which there is [room](Self::has_room).
-    pub(super) fn carry(&mut self, message: &Up, now: Instant) {
-        let id = self.next_id();
-        match self.publish(Cargo::Message(message), id, now) {
-            Ok(()) => self.message = id,
-            Err(failure) => self.news.outcome = Some(Err(failure)),
-        }
-    }
-
-    /// Sends a question, if it [may](Self::may_ask).
-    pub(super) fn ask(&mut self, request: &Request, now: Instant) -> Result<(), Failure> {
-        let id = self.next_id();
-        self.publish(Cargo::Question(request), id, now)?;
-        self.question = id;
-        self.piece_due = now + self.timeout;
-        Ok(())
-    }
-
-    /// Presence at most once: should the connection break before it arrives, the last will says so.
-    fn publish(&mut self, cargo: Cargo<'_>, id: u16, now: Instant) -> Result<(), Failure> {
-        let answers = topics::topic(self.uuid, "blob/data");
-        let (name, reply) = match cargo {
-            Cargo::Presence => ("presence", None),
-            Cargo::Message(_) => ("up", None),
-            Cargo::Question(request) => ("blob/get", Some((answers.as_str(), request.id))),
-        };
-        let heading = Heading {
-            topic: &topics::topic(self.uuid, name),
-            id,
-            is_retained: id == 0,
-            reply,
-        };
-        let mut draft = Draft::publish(self.wire.free(), &heading);
-        let free = draft.free();
-        let bytes = free.len().min(UP_BYTES);
-        let free = &mut free[..bytes];
-        let len = match cargo {
-            Cargo::Presence => {
-                draft.put(&[1]);
-                Some(0)
-            }
-            Cargo::Message(message) => wire::encode(message, free).ok().map(<[u8]>::len),
-            Cargo::Question(request) => chunk::encode(request, free).ok().map(<[u8]>::len),
-        };
-        draft.grow(len);
-        let draft = draft.finish();
-        self.send(draft, now)?;
-        if id != 0 {
-            self.answer_due = self.answer_due.min(now + self.timeout);
-        }
-        Ok(())
-    }
-
-    /// Tells the broker that it need not send this again; nothing is told of what comes at most once.
-    fn acknowledge(&mut self, id: u16, now: Instant) -> Result<(), Failure> {
-        if id == 0 {
-            return Ok(());
-        }
-        let draft = Draft::acknowledge(self.wire.free(), id).finish();
-        self.send(draft, now)
-    }
-
-    fn send(&mut self, draft: Option<usize>, now: Instant) -> Result<(), Failure> {
-        self.wire.queue(draft)?;
-        self.ping_due = now.checked_add(self.ping_every).unwrap_or(NEVER);
-        Ok(())
-    }
-
-    /// An identifier that nothing has.
-    fn next_id(&mut self) -> u16 {
-        loop {
-            *self.last_id = self.last_id.wrapping_add(1);
-            if ![self.subscription, self.message, self.question, 0].contains(self.last_id) {
-                return *self.last_id;
-            }
-        }
-    }
-}
-
-/// What a device subscribes to.
-fn topics_of(is_registered: bool) -> &'static [&'static str] {
-    match is_registered {
-        true => &["down", "target", "blob/data"],
-        false => &["down"],
+        let is_more_owed = (self.subscription | self.message | self.question) != 0;
+        self.deadlines.acknowledged(is_more_owed, now);
     }
 }
 

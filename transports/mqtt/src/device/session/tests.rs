@@ -3,9 +3,12 @@ extern crate std;
 use std::vec::Vec;
 
 use embassy_futures::block_on;
+use embassy_time::Duration;
 use lightship_core::id::{ApiKey, Digest};
-use lightship_core::wire::NewKey;
+use lightship_core::wire::{NewKey, Up};
+use lightship_link::chunk::Request;
 
+use super::super::deadlines::NEVER;
 use super::super::tape::Tape;
 use super::*;
 
