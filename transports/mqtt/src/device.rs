@@ -1,6 +1,6 @@
 //! The microcontroller's half: a client of its own for MQTT 5 (OASIS, 2019) over any byte stream, with what a device needs of it and nothing else.
 //!
-//! A codec without state ([`draft`] writes, [`packet`] reads), the bytes on their way ([`wire`]), what is said and understood ([`session`]), and one place that waits ([`connection`]).
+//! A codec without state (`draft` writes, `packet` reads), the bytes on their way (`wire`), what is said and understood (`session`), and one place that waits (`connection`).
 
 mod connection;
 mod deadlines;
