@@ -5,7 +5,7 @@
 //!
 //! ```toml
 //! [[package.metadata.no-std]]
-//! features = ["minimq"]          # build with these; none when absent
+//! features = ["embassy"]          # build with these; none when absent
 //! targets = ["thumbv7m-none-eabi"] # build for these; all when absent
 //! ```
 
@@ -133,9 +133,9 @@ mod tests {
 
     #[test]
     fn a_crate_can_ask_for_features_and_targets() {
-        let asked = json!([{ "features": ["minimq"], "targets": ["thumbv7m-none-eabi"] }, {}]);
+        let asked = json!([{ "features": ["embassy"], "targets": ["thumbv7m-none-eabi"] }, {}]);
         let builds = parse("x", &asked).expect("well formed");
-        assert_eq!(builds[0].features, ["minimq"]);
+        assert_eq!(builds[0].features, ["embassy"]);
         assert_eq!(builds[0].targets, ["thumbv7m-none-eabi"]);
         assert_eq!(builds[1].targets, TARGETS);
     }
@@ -143,6 +143,6 @@ mod tests {
     #[test]
     fn a_misspelt_request_is_an_error() {
         assert!(parse("x", &json!({})).is_err());
-        assert!(parse("x", &json!([{ "features": "minimq" }])).is_err());
+        assert!(parse("x", &json!([{ "features": "embassy" }])).is_err());
     }
 }

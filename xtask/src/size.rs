@@ -91,11 +91,11 @@ const ROWS: &[Row] = &[
         depth: Depth::Unknown,
     },
     // What each transport adds with the messages that it carries, and its memory; HTTP brings JSON as well.
-    transport("MQTT, thumbv7m", ARMV7M, "mqtt", 44, Some(8)),
+    transport("MQTT, thumbv7m", ARMV7M, "mqtt", 26, Some(7)),
     transport("HTTP, thumbv7m", ARMV7M, "https", 76, Some(15)),
     transport("serial, thumbv7m", ARMV7M, "serial", 24, Some(7)),
     transport("serial, thumbv6m", ARMV6M, "serial", 26, Some(7)),
-    transport("MQTT, riscv32imac", RISCV, "mqtt", 60, None),
+    transport("MQTT, riscv32imac", RISCV, "mqtt", 32, None),
     transport("HTTP, riscv32imac", RISCV, "https", 104, None),
     transport("serial, riscv32imac", RISCV, "serial", 29, None),
     bootloader(

@@ -31,11 +31,13 @@ pub(crate) enum Channel {
 pub(crate) fn channel(uuid: Uuid, topic: &[u8]) -> Option<Channel> {
     let rest = topic.strip_prefix(b"d/")?;
     let rest = rest.strip_prefix(uuid.to_text().as_bytes())?;
-    match rest {
-        b"/target" | b"/down" => Some(Channel::Message),
-        b"/blob/data" => Some(Channel::Blob),
-        _ => None,
-    }
+    let channels: [(&[u8], _); 3] = [
+        (b"/target", Channel::Message),
+        (b"/down", Channel::Message),
+        (b"/blob/data", Channel::Blob),
+    ];
+    let ours = channels.iter().find(|(name, _)| *name == rest)?;
+    Some(ours.1)
 }
 
 /// What a device shows in the place of a password.

@@ -1,28 +1,17 @@
 //! What a broker's reasons mean (OASIS MQTT 5.0, section 2.4).
 
-use lightship_link::{Failure, Misconduct, Unreachable};
+use lightship_link::{Failure, Unreachable};
 
-/// Why there is no connection: the reason of a CONNACK.
-pub(super) fn refused(reason: u8) -> Failure {
+/// Why there is no connection, or no longer one: the reason of a CONNACK or of a DISCONNECT, or what any other means there.
+pub(super) fn of(reason: u8, otherwise: Failure) -> Failure {
     let retry_after_s = None;
     match reason {
-        0x86 | 0x87 | 0x8a | 0x8c => Failure::Refused { retry_after_s },
-        0x88 | 0x89 | 0x97 | 0x9f => Failure::Busy { retry_after_s },
-        0x95 => Failure::TooLarge,
-        _ => Failure::Misbehaved(Misconduct::Sequence),
-    }
-}
-
-/// Why a connection ended: the reason of a DISCONNECT.
-pub(super) fn disconnected(reason: u8) -> Failure {
-    let retry_after_s = None;
-    match reason {
-        0x8e => Failure::TakenOver,
-        0x87 | 0x98 => Failure::Refused { retry_after_s },
-        0x89 | 0x96 | 0x97 | 0x9f => Failure::Busy { retry_after_s },
+        0x86 | 0x87 | 0x8a | 0x8c | 0x98 => Failure::Refused { retry_after_s },
+        0x88 | 0x89 | 0x96 | 0x97 | 0x9f => Failure::Busy { retry_after_s },
         0x8d => Failure::Unreachable(Unreachable::Silent),
+        0x8e => Failure::TakenOver,
         0x95 => Failure::TooLarge,
-        _ => Failure::Unreachable(Unreachable::Broken),
+        _ => otherwise,
     }
 }
 
@@ -36,29 +25,33 @@ pub(super) fn acknowledged(reason: u8) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use lightship_link::Misconduct;
+
     use super::*;
 
     #[test]
     fn the_reasons_of_a_broker_are_told_apart() {
         let retry_after_s = None;
-        for reason in [0x86, 0x87, 0x8a, 0x8c] {
-            assert_eq!(refused(reason), Failure::Refused { retry_after_s });
+        let otherwise = Failure::Misbehaved(Misconduct::Sequence);
+        for (reasons, expected) in [
+            (
+                &[0x86, 0x87, 0x8a, 0x8c, 0x98][..],
+                Failure::Refused { retry_after_s },
+            ),
+            (
+                &[0x88, 0x89, 0x96, 0x97, 0x9f],
+                Failure::Busy { retry_after_s },
+            ),
+            (&[0x8d], Failure::Unreachable(Unreachable::Silent)),
+            (&[0x8e], Failure::TakenOver),
+            (&[0x95], Failure::TooLarge),
+            // A broker of MQTT 3.1.1 refuses our version with a one.
+            (&[0, 1, 0x80, 0x82, 0x8b, 0x90, 0xff], otherwise),
+        ] {
+            for reason in reasons {
+                assert_eq!(of(*reason, otherwise), expected, "{reason:#x}");
+            }
         }
-        for reason in [0x88, 0x89, 0x97, 0x9f] {
-            assert_eq!(refused(reason), Failure::Busy { retry_after_s });
-        }
-        assert_eq!(refused(0x95), Failure::TooLarge);
-        // A broker of MQTT 3.1.1 does not know our version.
-        assert_eq!(refused(1), Failure::Misbehaved(Misconduct::Sequence));
-        assert_eq!(disconnected(0x8e), Failure::TakenOver);
-        assert_eq!(
-            disconnected(0x8d),
-            Failure::Unreachable(Unreachable::Silent)
-        );
-        assert_eq!(
-            disconnected(0x8b),
-            Failure::Unreachable(Unreachable::Broken)
-        );
     }
 
     #[test]

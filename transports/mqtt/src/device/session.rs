@@ -13,7 +13,7 @@ use lightship_link::{Credentials, Failure, Misconduct, Secret, Unreachable};
 use super::deadlines::{Deadlines, Overdue};
 use super::draft::{Draft, Greeting};
 use super::packet::{self, Packet, Publish};
-use super::wire::Wire;
+use super::wire::{BROKEN, Wire};
 use super::{Patience, failure};
 use crate::topics::{self, Channel};
 use saying::topics_of;
@@ -165,14 +165,16 @@ impl<'b> Session<'b> {
     }
 
     /// Takes the packet that has come, if one has; a message only when the agent can hear it.
+    // Not a part of the future that calls it, whose fields are far away.
+    #[inline(never)]
     pub(super) fn hear(&mut self, is_handled: bool, now: Instant) -> Result<Heard, Failure> {
         let Some(bytes) = self.wire.packet().map_err(Failure::Misbehaved)? else {
             return Ok(Heard::Nothing);
         };
         let len = bytes.len();
         match packet::decode(bytes).map_err(Failure::Misbehaved)? {
-            Packet::Farewell(reason) => return Err(failure::disconnected(reason)),
-            Packet::Refusal(reason) => return Err(failure::refused(reason)),
+            Packet::Farewell(reason) => return Err(failure::of(reason, BROKEN)),
+            Packet::Refusal(reason) => return Err(failure::of(reason, out_of_turn())),
             Packet::Welcome(terms) if self.phase == Phase::Greeting => {
                 self.wire.taken();
                 self.subscribe(terms, now)?;

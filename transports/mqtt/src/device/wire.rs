@@ -9,7 +9,7 @@ use lightship_link::{Failure, Misconduct, Unreachable};
 
 use super::packet;
 
-const BROKEN: Failure = Failure::Unreachable(Unreachable::Broken);
+pub(super) const BROKEN: Failure = Failure::Unreachable(Unreachable::Broken);
 
 /// Memory for packets, and how far it is filled.
 pub(super) struct Wire<'b> {

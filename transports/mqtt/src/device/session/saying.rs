@@ -11,6 +11,9 @@ use super::super::packet::Terms;
 use super::{Phase, Session};
 use crate::topics;
 
+/// Memory that is left for what may be said before a message is written: a ping and two acknowledgements.
+pub(super) const BEHIND: usize = 16;
+
 /// What is published.
 #[derive(Clone, Copy)]
 enum Cargo<'c> {
@@ -79,7 +82,7 @@ impl Session<'_> {
         };
         let mut draft = Draft::publish(self.wire.free(), &heading);
         let free = draft.free();
-        let bytes = free.len().min(UP_BYTES);
+        let bytes = free.len().saturating_sub(BEHIND).min(UP_BYTES);
         let free = &mut free[..bytes];
         let len = match cargo {
             Cargo::Presence => {

@@ -10,13 +10,13 @@ use lightship_link::chunk::Request;
 
 use super::super::deadlines::NEVER;
 use super::super::tape::Tape;
+use super::saying::BEHIND;
 use super::*;
 
 /// CONNACK, and with a session.
 const WELCOME: &[u8] = &[0x20, 3, 0, 0, 0];
 const RESUMED: &[u8] = &[0x20, 3, 1, 0, 0];
 const PONG: &[u8] = &[0xd0, 0];
-const BROKEN: Failure = Failure::Unreachable(Unreachable::Broken);
 
 /// A session, its broker, and a time that passes when it is told to.
 struct Rig<'b> {
@@ -464,6 +464,70 @@ fn a_broker_says_why_it_goes() {
                 assert_eq!(failure, Some(expected));
             });
         }
+    }
+}
+
+#[test]
+fn acknowledgements_and_pings_fit_behind_the_longest_message() {
+    for room in 300..400 {
+        let (mut rx, mut tx, mut id) = ([0; 512], [0; 400], 0);
+        let (wire, now) = (Wire::new(&mut rx, &mut tx[..room]), Instant::from_secs(1));
+        let session = Session::new(&credentials(), patience(), wire, &mut id, now).unwrap();
+        let tape = Tape::new(&[], usize::MAX);
+        let mut rig = Rig { session, tape, now };
+        rig.hear(RESUMED).unwrap();
+        rig.session.news.up = None;
+        rig.hear(&publish("down", 1)).unwrap();
+        // As much as there is room for.
+        rig.session.wire.queue(Some(room - BEHIND)).unwrap();
+        rig.session.handled(rig.now).unwrap();
+        rig.session.acknowledge(2, rig.now).unwrap();
+        rig.session.ping(rig.now).unwrap();
+        assert_eq!(rig.sent().len(), room - BEHIND + 4 + 4 + 2);
+    }
+}
+
+/// All that a broker says in a conversation, with each byte changed.
+#[test]
+fn no_broker_reaches_a_panic() {
+    let mut said = RESUMED.to_vec();
+    said.extend([0x90, 6, 0, 1, 0, 1, 1, 1]);
+    said.extend(publish("target", 7));
+    said.extend(publish("blob/data", 8));
+    said.extend(puback(2, 0));
+    said.extend(PONG);
+    said.extend([0xe0, 2, 0x8e, 0]);
+    let mut ends = 0;
+    for at in 0..said.len() {
+        for byte in [0, 1, 2, 0x10, 0x20, 0x32, 0x7f, 0x80, 0xff] {
+            let mut said = said.clone();
+            said[at] = byte;
+            with(|mut rig| {
+                rig.sent();
+                rig.tape.play = said;
+                ends += usize::from(converse(&mut rig).is_err());
+            });
+        }
+    }
+    assert_eq!(
+        ends,
+        said.len() * 9,
+        "each ends, with the stream if not before"
+    );
+}
+
+/// Takes what comes until the connection ends; the agent has a message, a question, and handles what it is shown.
+fn converse(rig: &mut Rig<'_>) -> Result<(), Failure> {
+    loop {
+        rig.session.hear(true, rig.now)?;
+        rig.session.news = News::default();
+        rig.session.handled(rig.now)?;
+        if rig.session.has_room() {
+            rig.session.carry(&message(), rig.now);
+        } else if rig.session.may_ask() {
+            rig.session.ask(&question(), rig.now)?;
+        }
+        block_on(rig.session.wire.step(&mut rig.tape))?;
     }
 }
 
