@@ -24,6 +24,7 @@ mod fallback;
 mod firmware;
 mod images;
 mod log;
+mod names;
 mod nic;
 mod platform;
 mod records;

@@ -90,6 +90,10 @@ pub const TUNNEL_SEND: usize = 1;
 #[cfg(feature = "agent")]
 pub const RESOLVE_AFTER: u32 = 8;
 
+/// Times that each name server is asked: it has a second to answer, then two, then four, while the tunnel waits.
+#[cfg(feature = "agent")]
+pub const NAME_ROUNDS: u32 = 3;
+
 /// Frames of defmt that wait for the fleet: the last minutes of a quiet device, the last moments of a busy one.
 #[cfg(feature = "agent")]
 pub const FRAMES_BYTES: usize = 2048;

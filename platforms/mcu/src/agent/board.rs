@@ -1,6 +1,6 @@
 //! What the agent needs of a board beside its flash.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddrV4};
 
 /// Why the device started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +83,14 @@ pub trait Outside {
     /// The card of the board's own stack, if that is of embassy-net too and is given a [`Nic`](super::Nic); otherwise [`Alone`](super::Alone).
     type Card: embassy_net::driver::Driver;
 
-    /// The address of a host, which may be an address already.
-    async fn resolve(&mut self, host: &str) -> Option<IpAddr>;
+    /// The address of a host, which may be an address already. Takes no longer than seconds.
+    ///
+    /// `number` is one that nobody can guess, for who asks a name server by itself: an answer repeats it.
+    async fn resolve(&mut self, host: &str, number: u16) -> Option<Ipv4Addr>;
 
     /// Sends a datagram; what cannot be sent is lost.
-    async fn send(&mut self, to: SocketAddr, datagram: &[u8]);
+    async fn send(&mut self, to: SocketAddrV4, datagram: &[u8]);
 
     /// Waits for a datagram and returns its length and where it came from. May be dropped at any time.
-    async fn receive(&mut self, buffer: &mut [u8]) -> (usize, SocketAddr);
+    async fn receive(&mut self, buffer: &mut [u8]) -> (usize, SocketAddrV4);
 }

@@ -124,6 +124,7 @@ pub struct Memory {
     http: fallback::Memory,
     connections: Buffers,
     tunnel: wireguard::Buffers<TUNNEL_RECEIVE, TUNNEL_SEND>,
+    /// One more for a firmware whose embassy-net resolves names: its stacks all have a socket for that.
     sockets: StackResources<{ CONNECTIONS + 1 }>,
 }
 
@@ -307,7 +308,7 @@ where
         reached: false,
     };
     let mut driver = Driver::new(&mut agent, link, &mut platform, EmbassyClock, buffer);
-    let mut datagrams = Datagrams::new(outside, &ways);
+    let mut datagrams = Datagrams::new(&board, outside, &ways);
     let mut chance = Chance {
         board: &board,
         records: &records,

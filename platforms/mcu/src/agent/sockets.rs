@@ -6,7 +6,7 @@
 
 use core::cell::{RefCell, RefMut};
 use core::future::poll_fn;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddrV4;
 use core::task::Poll;
 
 use embassy_futures::poll_once;
@@ -69,12 +69,9 @@ fn socket<'d>(stack: Stack<'d>, receive: &'d mut [u8], send: &'d mut [u8]) -> So
 /// Opens a connection with one of these sockets, once one of them is free.
 pub(super) async fn connect<'s, 'd>(
     sockets: &'s [Socket<'d>],
-    to: SocketAddr,
+    to: SocketAddrV4,
 ) -> Result<Connection<'s, 'd>, Unreachable> {
-    let IpAddr::V4(address) = to.ip() else {
-        return Err(Unreachable::Connect);
-    };
-    let to = IpEndpoint::new(IpAddress::Ipv4(address), to.port());
+    let to = IpEndpoint::new(IpAddress::Ipv4(*to.ip()), to.port());
     let free = poll_fn(|_| {
         let mut free = sockets
             .iter()

@@ -3,7 +3,7 @@
 //! One driver and one stack live as long as the agent; which tunnel they go through, and where its other end is, changes under them.
 
 use core::cell::{Cell, RefCell};
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddrV4};
 
 use embassy_net::{ConfigV4, Ipv4Cidr, Stack, StaticConfigV4};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
@@ -18,6 +18,7 @@ use lightship_wireguard::{
     EntropyError, EntropySource, PresharedKey, PublicKey, SecretKey, enrolment,
 };
 
+use super::names::number;
 use super::records::{Key, Records};
 use super::sockets::{self, Connection, Socket, Sockets};
 use super::{Board, Outside};
@@ -42,8 +43,8 @@ pub(super) struct Ways {
     /// The other end of the tunnel, by name; counts up with each change.
     hub: RefCell<Option<Endpoint>>,
     version: Cell<u32>,
-    http: Cell<Option<SocketAddr>>,
-    mqtt: Cell<Option<SocketAddr>>,
+    http: Cell<Option<SocketAddrV4>>,
+    mqtt: Cell<Option<SocketAddrV4>>,
     /// What the tunnel was made of last.
     keys: RefCell<Option<KeySet>>,
     /// Who the device is in its own tunnel.
@@ -95,7 +96,7 @@ impl Ways {
                     hub: PublicKey(entrance.hub.0),
                     preshared: enrolment::preshared_key(&provisioning_key.0),
                 };
-                self.http.set(Some((GATEWAY, HTTP_PORT).into()));
+                self.http.set(Some(SocketAddrV4::new(GATEWAY, HTTP_PORT)));
                 // Guests reach the registration alone, and have nothing to show for their logs.
                 self.mqtt.set(None);
                 *self.credentials.borrow_mut() = None;
@@ -120,9 +121,9 @@ impl Ways {
                     hub: PublicKey(tunnel.hub.0),
                     preshared: preshared.unwrap_or_default(),
                 };
-                self.http
-                    .set(Some((tunnel.gateway, tunnel.http_port).into()));
-                let mqtt = (tunnel.gateway, tunnel.mqtt_port).into();
+                let http = SocketAddrV4::new(tunnel.gateway, tunnel.http_port);
+                self.http.set(Some(http));
+                let mqtt = SocketAddrV4::new(tunnel.gateway, tunnel.mqtt_port);
                 self.mqtt.set(self.use_mqtt.then_some(mqtt));
                 self.switch(keys, &tunnel.endpoint, control);
                 configure(stack, tunnel.address, tunnel.gateway);
@@ -164,19 +165,21 @@ fn configure(stack: Stack<'_>, address: Ipv4Addr, gateway: Ipv4Addr) {
 }
 
 /// The tunnel's datagrams on the board's network; the hub is found by name and followed when it moves.
-pub(super) struct Datagrams<'w, O> {
+pub(super) struct Datagrams<'w, B, O> {
+    board: &'w RefCell<&'w mut B>,
     outside: O,
     ways: &'w Ways,
     version: u32,
-    hub: Option<SocketAddr>,
-    from: Option<SocketAddr>,
+    hub: Option<SocketAddrV4>,
+    from: Option<SocketAddrV4>,
     /// Datagrams sent since the hub last proved to be there.
     unanswered: u32,
 }
 
-impl<'w, O: Outside> Datagrams<'w, O> {
-    pub(super) fn new(outside: O, ways: &'w Ways) -> Self {
+impl<'w, B: Board, O: Outside> Datagrams<'w, B, O> {
+    pub(super) fn new(board: &'w RefCell<&'w mut B>, outside: O, ways: &'w Ways) -> Self {
         Self {
+            board,
             outside,
             ways,
             version: 0,
@@ -186,35 +189,37 @@ impl<'w, O: Outside> Datagrams<'w, O> {
         }
     }
 
-    async fn find(&mut self) -> Option<SocketAddr> {
+    async fn find(&mut self) -> Option<SocketAddrV4> {
         let version = self.ways.version.get();
-        if version != self.version || self.unanswered >= RESOLVE_AFTER {
-            (self.version, self.unanswered) = (version, 0);
-            self.hub = None;
+        if version != self.version {
+            (self.version, self.hub) = (version, None);
         }
-        if self.hub.is_none() {
+        if self.hub.is_none() || self.unanswered >= RESOLVE_AFTER {
+            self.unanswered = 0;
             let endpoint = self.ways.hub.borrow().clone()?;
             let (host, port) = parts(&endpoint)?;
-            let address = self.outside.resolve(host).await;
-            self.hub = address.map(|address| SocketAddr::new(address, port));
+            let mut number = [0; 2];
+            // Without randomness there is no handshake either.
+            let _ = self.board.borrow_mut().random(&mut number);
+            let number = u16::from_ne_bytes(number);
+            // Where the name is not found, the hub may still be where it was.
+            if let Some(address) = self.outside.resolve(host, number).await {
+                self.hub = Some(SocketAddrV4::new(address, port));
+            }
         }
         self.hub
     }
 }
 
-/// Host and port; by hand, because what parses any number is more code than this.
+/// Host and port.
 fn parts(endpoint: &Endpoint) -> Option<(&str, u16)> {
     let text = endpoint.as_str();
     let colon = text.bytes().rposition(|byte| byte == b':')?;
-    let mut digits = text.bytes().skip(colon + 1);
-    let port = digits.try_fold(0, |port: u16, digit| {
-        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        port.checked_mul(10)?.checked_add(digit.into())
-    });
-    Some((text.get(..colon)?, port?))
+    let port = number(text.as_bytes().get(colon + 1..)?)?;
+    Some((text.get(..colon)?, port))
 }
 
-impl<O: Outside> Wire for Datagrams<'_, O> {
+impl<B: Board, O: Outside> Wire for Datagrams<'_, B, O> {
     async fn send(&mut self, datagram: &[u8]) {
         // Without an address it is lost; the tunnel tries again.
         if let Some(hub) = self.find().await {
@@ -261,7 +266,7 @@ impl<B: Board, R: NorFlash> TunnelBoard for Chance<'_, B, R> {
 /// Opens connections to one port of the fleet inside the tunnel.
 pub(super) struct Way<'w, 'd> {
     sockets: &'w [Socket<'d>],
-    to: &'w Cell<Option<SocketAddr>>,
+    to: &'w Cell<Option<SocketAddrV4>>,
 }
 
 impl<'w, 'd> Way<'w, 'd> {
@@ -333,6 +338,7 @@ mod tests {
             "hub:99999999999999999999",
             "hub:1a",
             "hub:-1",
+            "hub:",
             "hub",
         ] {
             assert_eq!(of(none), None, "{none}");

@@ -1,7 +1,7 @@
 //! UDP and names, by the operating system.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use lightship_mcu::agent::{Alone, Outside};
 use tokio::net::UdpSocket;
@@ -19,21 +19,24 @@ impl Socket {
 impl Outside for Socket {
     type Card = Alone;
 
-    async fn resolve(&mut self, host: &str) -> Option<IpAddr> {
+    async fn resolve(&mut self, host: &str, _: u16) -> Option<Ipv4Addr> {
         let mut found = tokio::net::lookup_host((host, 0)).await.ok()?;
-        found.find(SocketAddr::is_ipv4).map(|found| found.ip())
+        found.find_map(|found| match found.ip() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        })
     }
 
-    async fn send(&mut self, to: SocketAddr, datagram: &[u8]) {
+    async fn send(&mut self, to: SocketAddrV4, datagram: &[u8]) {
         // What cannot be sent is lost, as it could be anywhere on its way.
         let _ = self.0.send_to(datagram, to).await;
     }
 
-    async fn receive(&mut self, buffer: &mut [u8]) -> (usize, SocketAddr) {
+    async fn receive(&mut self, buffer: &mut [u8]) -> (usize, SocketAddrV4) {
         loop {
             // An error is one of an earlier datagram that found nobody.
-            if let Ok(received) = self.0.recv_from(buffer).await {
-                return received;
+            if let Ok((length, SocketAddr::V4(from))) = self.0.recv_from(buffer).await {
+                return (length, from);
             }
         }
     }
