@@ -3,7 +3,8 @@
 use embassy_futures::select::{Either, Either3, select, select3};
 use lightship_core::id::PublicKey;
 use lightship_core::plan::Presence;
-use lightship_core::time::{Duration, Instant, earliest};
+use lightship_core::record::RecordRef;
+use lightship_core::time::{Instant, earliest};
 use lightship_core::wire::{Command, Down, Order, Up};
 use lightship_core::{Action, Agent, Credentials, Event, Failure, MessageId, Step, StepId};
 use lightship_link::{Credentials as LinkCredentials, Event as LinkEvent, Known, Link, Secret};
@@ -121,7 +122,14 @@ impl<'a, const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Driver<'a, COM
                 under_way: &mut self.under_way,
                 sending: &mut self.sending,
             };
-            let answer = hands.act(action, known).await?;
+            let answer = match hands.act(action) {
+                Done::At(answer) => answer,
+                Done::Later(errand) => hands.run(errand, known).await,
+                Done::Never => {
+                    self.platform.reboot().await;
+                    return Err(End::Reboot);
+                }
+            };
             if let Some(event) = answer {
                 self.agent.handle(self.clock.now(), event);
             }
@@ -229,6 +237,44 @@ impl<'a, const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Driver<'a, COM
     }
 }
 
+/// What became of an action.
+enum Done<'a> {
+    /// It is done, and this is what the agent is told.
+    At(Option<Event<'static>>),
+    /// It takes some time.
+    Later(Errand<'a>),
+    /// It is the device's restart.
+    Never,
+}
+
+/// What the driver waits for before it goes on.
+enum Errand<'a> {
+    Store(RecordRef<'a>),
+    CreateKey(u8),
+    EraseKey,
+    Connect(Credentials<'a>),
+}
+
+impl Errand<'_> {
+    /// The platform's part of it; the key, if one was made.
+    async fn run(
+        &self,
+        platform: &mut impl Platform,
+        buffer: &mut [u8],
+    ) -> Result<Option<PublicKey>, Failure> {
+        match self {
+            Self::Store(record) => {
+                let len = record.encode(buffer).map_err(|_| Failure::NoSpace)?;
+                platform.store(record.kind(), &buffer[..len]).await?;
+            }
+            Self::CreateKey(slot) => return platform.create_key(*slot).await.map(Some),
+            Self::EraseKey => platform.erase_provisioning_key().await?,
+            Self::Connect(credentials) => platform.prepare(credentials).await?,
+        }
+        Ok(None)
+    }
+}
+
 /// Everything but the agent, which lends the action.
 struct Hands<'a, const COMPONENTS: usize, L, P, C> {
     link: &'a mut L,
@@ -240,82 +286,85 @@ struct Hands<'a, const COMPONENTS: usize, L, P, C> {
 }
 
 impl<const COMPONENTS: usize, L: Link, P: Platform, C: Clock> Hands<'_, COMPONENTS, L, P, C> {
-    async fn act(
-        &mut self,
-        action: Action<'_>,
-        known: Known,
-    ) -> Result<Option<Event<'static>>, End> {
-        match action {
-            Action::StoreRecord(record) => {
-                let kind = record.kind();
-                let result = match record.encode(self.buffer) {
-                    Ok(len) => {
-                        let store = self.platform.store(kind, &self.buffer[..len]);
-                        within(self.clock, STORE, store).await
-                    }
-                    Err(_) => Err(Failure::NoSpace),
-                };
-                return Ok(Some(Event::RecordStored(kind, result)));
+    /// Does what takes no time, and returns what the agent is told of it.
+    fn act<'e>(&mut self, action: Action<'e>) -> Done<'e> {
+        let (id, task) = match action {
+            Action::StoreRecord(record) => return Done::Later(Errand::Store(record)),
+            Action::CreateKey(slot) => return Done::Later(Errand::CreateKey(slot)),
+            Action::EraseProvisioningKey => return Done::Later(Errand::EraseKey),
+            Action::Connect(credentials) => return Done::Later(Errand::Connect(credentials)),
+            Action::Reboot => return Done::Never,
+            Action::Send(id, up) => return Done::At(self.send(id, up)),
+            Action::TakeInventory => (INVENTORY, Task::TakeInventory),
+            Action::Fetch(id, component) => (id, Task::Fetch(component)),
+            Action::Stage(id, component) => (id, Task::Stage(component)),
+            Action::Start(id, component) => (id, Task::Start(component)),
+            Action::Confirm(id, component) => (id, Task::Confirm(component)),
+            Action::Stop(id, instance) => (id, Task::Stop(instance)),
+            Action::Probe(id, instance) => (id, Task::Probe(instance)),
+            Action::Remove(id, instance) => (id, Task::Remove(instance)),
+            Action::Disconnect => {
+                self.link.disconnect();
+                return Done::At(None);
             }
-            Action::CreateKey(slot) => {
-                let key = self.platform.create_key(slot);
-                let result: Result<PublicKey, _> = within(self.clock, STORE, key).await;
-                return Ok(Some(Event::KeyCreated(slot, result)));
+            Action::RaiseFloor(floor) => {
+                self.platform.raise_floor(floor);
+                return Done::At(None);
             }
-            Action::EraseProvisioningKey => {
-                let erase = self.platform.erase_provisioning_key();
-                let result = within(self.clock, STORE, erase).await;
-                return Ok(Some(Event::ProvisioningKeyErased(result)));
+            Action::Identify => {
+                self.platform.identify();
+                return Done::At(None);
             }
-            Action::Connect(credentials) => return Ok(self.connect(&credentials, known).await),
-            Action::Send(id, up) => return Ok(self.send(id, &up)),
-            Action::TakeInventory => return Ok(self.begin(INVENTORY, Task::TakeInventory)),
-            Action::Fetch(id, component) => return Ok(self.begin(id, Task::Fetch(component))),
-            Action::Stage(id, component) => return Ok(self.begin(id, Task::Stage(component))),
-            Action::Start(id, component) => return Ok(self.begin(id, Task::Start(component))),
-            Action::Confirm(id, component) => return Ok(self.begin(id, Task::Confirm(component))),
-            Action::Stop(id, instance) => return Ok(self.begin(id, Task::Stop(instance))),
-            Action::Probe(id, instance) => return Ok(self.begin(id, Task::Probe(instance))),
-            Action::Remove(id, instance) => return Ok(self.begin(id, Task::Remove(instance))),
-            Action::Disconnect => self.link.disconnect(),
-            Action::RaiseFloor(floor) => self.platform.raise_floor(floor),
-            Action::Identify => self.platform.identify(),
-            Action::Reboot => {
-                self.platform.reboot().await;
-                return Err(End::Reboot);
-            }
-        }
-        Ok(None)
+        };
+        Done::At(self.begin(id, task))
     }
 
-    async fn connect(
+    /// Does what takes some time, and returns what the agent is told of it.
+    async fn run(&mut self, errand: Errand<'_>, known: Known) -> Option<Event<'static>> {
+        let limit = match errand {
+            Errand::Connect(_) => PREPARE,
+            Errand::Store(_) | Errand::CreateKey(_) | Errand::EraseKey => STORE,
+        };
+        let end = self.clock.now() + limit;
+        let late = self.clock.sleep_until(end);
+        let result = match select(errand.run(self.platform, self.buffer), late).await {
+            Either::First(result) => result,
+            Either::Second(()) => Err(Failure::TimedOut),
+        };
+        match errand {
+            Errand::Store(record) => Some(Event::RecordStored(record.kind(), result.map(drop))),
+            Errand::CreateKey(slot) => {
+                let key = result.and_then(|key| key.ok_or(Failure::Unusable));
+                Some(Event::KeyCreated(slot, key))
+            }
+            Errand::EraseKey => Some(Event::ProvisioningKeyErased(result.map(drop))),
+            Errand::Connect(credentials) => self.connect(&credentials, known, result.err()),
+        }
+    }
+
+    /// Has the link connect, unless there is no way for it.
+    fn connect(
         &mut self,
         credentials: &Credentials<'_>,
         known: Known,
+        failure: Option<Failure>,
     ) -> Option<Event<'static>> {
-        let way = self.platform.prepare(credentials);
-        if let Err(failure) = within(self.clock, PREPARE, way).await {
+        if let Some(failure) = failure {
             return Some(Event::Disconnected(failure));
         }
-        let credentials = match credentials {
+        let (uuid, secret) = match credentials {
             Credentials::Enrolment {
                 uuid,
                 provisioning_key,
                 ..
-            } => LinkCredentials {
-                uuid: *uuid,
-                secret: Secret::Provisioning(**provisioning_key),
-            },
-            Credentials::Device { uuid, api_key, .. } => LinkCredentials {
-                uuid: *uuid,
-                secret: Secret::Api(**api_key),
-            },
+            } => (*uuid, Secret::Provisioning(**provisioning_key)),
+            Credentials::Device { uuid, api_key, .. } => (*uuid, Secret::Api(**api_key)),
         };
-        self.link.connect(&credentials, known);
+        self.link.connect(&LinkCredentials { uuid, secret }, known);
         None
     }
 
-    fn send(&mut self, id: MessageId, up: &Up) -> Option<Event<'static>> {
+    fn send(&mut self, id: MessageId, up: Up) -> Option<Event<'static>> {
         match self.link.send(up) {
             Ok(()) => {
                 *self.sending = Some(id);
@@ -376,17 +425,5 @@ const fn done(id: StepId, verb: Verb, result: Result<(), Failure>) -> Event<'sta
         // A probe that cannot tell has found something that does not work.
         Verb::Probe => Event::Probed(id, Presence::Unhealthy),
         Verb::Inventory => Event::InventoryTaken(result),
-    }
-}
-
-/// Waits for an answer, but no longer than `limit`.
-async fn within<T>(
-    clock: &impl Clock,
-    limit: Duration,
-    answer: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    match select(answer, clock.sleep_until(clock.now() + limit)).await {
-        Either::First(result) => result,
-        Either::Second(()) => Err(Failure::TimedOut),
     }
 }

@@ -128,11 +128,11 @@ impl Link for FleetLink {
         }
     }
 
-    fn send(&mut self, message: &Up) -> Result<(), NotTaken> {
+    fn send(&mut self, message: Up) -> Result<(), NotTaken> {
         let (under_way, is_ended) = self.open.get();
         self.open.set((under_way + 1, is_ended));
         self.events.push_back(Said::Sent);
-        match message {
+        match &message {
             Up::Register(register) => self.events.push_back(Said::Registered(register.uuid)),
             Up::Report(_) => {
                 self.reports.set(self.reports.get() + 1);
@@ -140,7 +140,7 @@ impl Link for FleetLink {
             }
             Up::ProposeKey(_) => {}
         }
-        self.up.push_back(message.clone());
+        self.up.push_back(message);
         Ok(())
     }
 

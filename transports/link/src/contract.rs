@@ -30,7 +30,7 @@ pub trait Link {
     /// # Errors
     ///
     /// [`NotTaken`] when the last message has no outcome yet; nothing has changed.
-    fn send(&mut self, message: &Up) -> Result<(), NotTaken>;
+    fn send(&mut self, message: Up) -> Result<(), NotTaken>;
 
     /// Waits for what happens next, and so acknowledges the message that the last call returned.
     ///

@@ -132,7 +132,7 @@ impl<'a, M: RawMutex, const LINKS: usize, const N: usize> Fallback<'a, M, LINKS,
         };
         if let Some(message) = self.held.take() {
             // What cannot be taken was not held: the link that comes up has nothing on its way.
-            let _ = self.links[at].send(&message);
+            let _ = self.links[at].send(message);
         }
     }
 
@@ -309,14 +309,14 @@ impl<M: RawMutex, const LINKS: usize, const N: usize> Link for Fallback<'_, M, L
         self.links[current].disconnect();
     }
 
-    fn send(&mut self, message: &Up) -> Result<(), NotTaken> {
+    fn send(&mut self, message: Up) -> Result<(), NotTaken> {
         if self.held.is_some() {
             return Err(NotTaken);
         }
         if let State::Leaving { at, .. } = self.state
             && !self.links[at].is_sending()
         {
-            self.held = Some(message.clone());
+            self.held = Some(message);
             return Ok(());
         }
         let current = self.current();

@@ -7,9 +7,8 @@
 //! The agent's side never waits with something half done, so its futures may be dropped at any await.
 //! A runner lives as long as its mailbox: what it took it must give an outcome.
 
-use embassy_futures::select::{Either, Either3, select, select3};
+use embassy_futures::select::{Either3, select3};
 use embassy_sync::blocking_mutex::raw::RawMutex;
-use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
 use embassy_sync::zerocopy_channel;
 use lightship_core::limits::MESSAGE_BYTES;
@@ -67,14 +66,14 @@ pub enum Wish {
 pub struct Mailbox<'a, M: RawMutex, const N: usize = MESSAGE_BYTES> {
     packets: zerocopy_channel::Channel<'a, M, Packet<N>>,
     orders: Signal<M, Order>,
-    outgoing: Channel<M, Up, 1>,
+    outgoing: Signal<M, Up>,
 }
 
 /// The agent's side.
 pub struct Handle<'a, M: RawMutex, const N: usize = MESSAGE_BYTES> {
     incoming: zerocopy_channel::Receiver<'a, M, Packet<N>>,
     orders: &'a Signal<M, Order>,
-    outgoing: &'a Channel<M, Up, 1>,
+    outgoing: &'a Signal<M, Up>,
     generation: u32,
     shown: bool,
     under_way: bool,
@@ -84,7 +83,7 @@ pub struct Handle<'a, M: RawMutex, const N: usize = MESSAGE_BYTES> {
 pub struct Port<'a, M: RawMutex, const N: usize = MESSAGE_BYTES> {
     packets: zerocopy_channel::Sender<'a, M, Packet<N>>,
     orders: &'a Signal<M, Order>,
-    outgoing: &'a Channel<M, Up, 1>,
+    outgoing: &'a Signal<M, Up>,
     generation: u32,
 }
 
@@ -126,7 +125,7 @@ impl<'a, M: RawMutex, const N: usize> Mailbox<'a, M, N> {
         Self {
             packets: zerocopy_channel::Channel::new(core::slice::from_mut(memory)),
             orders: Signal::new(),
-            outgoing: Channel::new(),
+            outgoing: Signal::new(),
         }
     }
 
@@ -229,13 +228,11 @@ impl<M: RawMutex, const N: usize> Link for Handle<'_, M, N> {
         self.order(Wish::Disconnect);
     }
 
-    fn send(&mut self, message: &Up) -> Result<(), NotTaken> {
-        if self.under_way {
+    fn send(&mut self, message: Up) -> Result<(), NotTaken> {
+        if self.under_way || self.outgoing.signaled() {
             return Err(NotTaken);
         }
-        self.outgoing
-            .try_send(message.clone())
-            .map_err(|_| NotTaken)?;
+        self.outgoing.signal(message);
         self.under_way = true;
         Ok(())
     }
@@ -260,18 +257,18 @@ impl<M: RawMutex, const N: usize> Port<'_, M, N> {
     }
 
     /// Waits for a message to deliver. Each one taken must end in [`sent`](Self::sent) or [`unsent`](Self::unsent).
-    pub async fn outgoing(&mut self) -> Up {
-        self.outgoing.receive().await
+    pub fn outgoing(&mut self) -> impl Future<Output = Up> {
+        self.outgoing.wait()
     }
 
     /// Waits for an order or a message to deliver.
     pub async fn work(&mut self) -> Work {
-        match select(self.orders.wait(), self.outgoing.receive()).await {
-            Either::First(order) => {
-                self.generation = order.generation;
-                Work::Order(order.wish)
+        loop {
+            match self.turn(true, false).await {
+                Turn::Order(wish) => return Work::Order(wish),
+                Turn::Message(message) => return Work::Message(message),
+                Turn::Handled => {}
             }
-            Either::Second(message) => Work::Message(message),
         }
     }
 
@@ -281,7 +278,7 @@ impl<M: RawMutex, const N: usize> Port<'_, M, N> {
     pub async fn turn(&mut self, has_room: bool, has_news: bool) -> Turn {
         let message = async {
             match has_room {
-                true => self.outgoing.receive().await,
+                true => self.outgoing.wait().await,
                 false => core::future::pending().await,
             }
         };
@@ -312,31 +309,31 @@ impl<M: RawMutex, const N: usize> Port<'_, M, N> {
     }
 
     /// Says that the far end took the credentials.
-    pub async fn up(&mut self, resumed: bool) {
-        self.say(Kind::Up { resumed }).await;
+    pub fn up(&mut self, resumed: bool) -> impl Future<Output = ()> {
+        self.say(Kind::Up { resumed })
     }
 
     /// Says that there is no connection; first, that a message still waiting to be sent will not be.
     pub async fn down(&mut self, failure: Failure) {
-        if self.outgoing.try_receive().is_ok() {
+        if self.outgoing.try_take().is_some() {
             self.say(Kind::Unsent(failure)).await;
         }
         self.say(Kind::Down(failure)).await;
     }
 
     /// Says that the message under way was acknowledged.
-    pub async fn sent(&mut self) {
-        self.say(Kind::Sent).await;
+    pub fn sent(&mut self) -> impl Future<Output = ()> {
+        self.say(Kind::Sent)
     }
 
     /// Says that the message under way is not known to be delivered.
-    pub async fn unsent(&mut self, failure: Failure) {
-        self.say(Kind::Unsent(failure)).await;
+    pub fn unsent(&mut self, failure: Failure) -> impl Future<Output = ()> {
+        self.say(Kind::Unsent(failure))
     }
 
     /// Says that something came that is no message.
-    pub async fn rejected(&mut self, rejection: Rejection) {
-        self.say(Kind::Rejected(rejection)).await;
+    pub fn rejected(&mut self, rejection: Rejection) -> impl Future<Output = ()> {
+        self.say(Kind::Rejected(rejection))
     }
 
     /// Hands over a message in its postcard form; the agent has handled it when [`handled`](Self::handled) returns.
@@ -378,6 +375,7 @@ impl<M: RawMutex, const N: usize> Port<'_, M, N> {
         verdict
     }
 
+    /// What says something is this future itself, not one more around it.
     async fn say(&mut self, kind: Kind) {
         let packet = self.packets.send().await;
         packet.kind = kind;
@@ -388,13 +386,14 @@ impl<M: RawMutex, const N: usize> Port<'_, M, N> {
     /// Refuses messages until there is an order to connect. What a runner does when it has no connection.
     pub async fn idle(&mut self) -> (Credentials, Known) {
         loop {
-            match self.work().await {
-                Work::Order(Wish::Connect(credentials, known)) => return (credentials, known),
-                Work::Order(Wish::Disconnect) => self.down(Failure::Closed).await,
-                Work::Message(_) => {
+            match self.turn(true, false).await {
+                Turn::Order(Wish::Connect(credentials, known)) => return (credentials, known),
+                Turn::Order(Wish::Disconnect) => self.down(Failure::Closed).await,
+                Turn::Message(_) => {
                     let failure = Failure::Unreachable(Unreachable::NotConnected);
                     self.unsent(failure).await;
                 }
+                Turn::Handled => {}
             }
         }
     }

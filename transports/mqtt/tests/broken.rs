@@ -248,7 +248,7 @@ fn a_device_may_neither_speak_nor_listen_as_another<H: Half>() {
         link.connect(&other, Known::default());
         assert!(matches!(soon("up", link.next()).await, Event::Up { .. }));
         fleet.say(&command(1), 0).await;
-        link.send(&report(1)).unwrap();
+        link.send(report(1)).unwrap();
         assert_eq!(soon("only its own news", link.next()).await, Event::Sent);
         let nothing = tokio::time::timeout(Duration::from_millis(50), link.next()).await;
         assert!(nothing.is_err(), "{nothing:?}");
@@ -403,7 +403,7 @@ fn connections_that_break_one_after_the_other_use_nothing_up() {
                 match soon("an end", link.next()).await {
                     Event::Up { .. } => {
                         events.push("up");
-                        link.send(&report(round)).unwrap();
+                        link.send(report(round)).unwrap();
                     }
                     Event::Unsent(Failure::Unreachable(Unreachable::Broken)) => {
                         events.push("unsent");

@@ -50,7 +50,7 @@ fn a_certificate_of_the_configured_authority_is_believed() {
         let (mut link, _) = device(config(fleet.broker.tls.unwrap(), &authority));
         link.connect(&credentials(1), Known::default());
         assert!(matches!(soon("up", link.next()).await, Event::Up { .. }));
-        link.send(&report(1)).unwrap();
+        link.send(report(1)).unwrap();
         assert_eq!(soon("an outcome", link.next()).await, Event::Sent);
         link.connect(&credentials(2), Known::default());
         let event = soon("a refusal", link.next()).await;

@@ -93,7 +93,7 @@ fn a_shore_that_forgets_the_session_is_found_out_at_once() {
         assert_eq!(event, Event::Up { resumed: false });
         let mut desk = shore(FromTokio::new(far));
         desk.admit(&credentials(1)).await;
-        link.send(&report(1)).unwrap();
+        link.send(report(1)).unwrap();
         let broken = Failure::Unreachable(Unreachable::Broken);
         assert_eq!(soon("an outcome", link.next()).await, Event::Unsent(broken));
         assert_eq!(soon("an end", link.next()).await, Event::Down(broken));

@@ -7,10 +7,15 @@
 //! [`new`] makes both ends over a [`Link`] that lies where the application wants it; [`Runner::run`] is a task of its own.
 //! It is idle until [`Control::replace`] says which tunnel is wanted.
 
-use embassy_futures::select::{Either3, Either4, select3, select4};
+use core::cell::RefCell;
+use core::future::poll_fn;
+use core::task::Poll;
+
+use embassy_futures::select::{Either4, select4};
 use embassy_net::IpEndpoint;
 use embassy_net::udp::UdpSocket;
 use embassy_net_driver_channel as channel;
+use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::RawMutex;
 use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
@@ -95,9 +100,8 @@ impl Wire for Udp<'_> {
 
 /// The application's way to the running tunnel.
 pub struct Control<M: RawMutex> {
-    keys: Signal<M, KeySet>,
-    others: Signal<M, Keys>,
-    moved: Signal<M, ()>,
+    orders: Mutex<M, RefCell<Orders>>,
+    ordered: Signal<M, ()>,
     notes: Channel<M, LinkNote, NOTES>,
 }
 
@@ -105,28 +109,32 @@ impl<M: RawMutex> Control<M> {
     /// Put it in a `static`, or where it outlives the tunnel.
     pub const fn new() -> Self {
         Self {
-            keys: Signal::new(),
-            others: Signal::new(),
-            moved: Signal::new(),
+            orders: Mutex::new(RefCell::new(Orders::NONE)),
+            ordered: Signal::new(),
             notes: Channel::new(),
         }
     }
 
     /// Changes to other keys while running: store them as pending and announce them to the hub first.
     pub fn offer_keys(&self, keys: KeySet) {
-        self.keys.signal(keys);
+        self.order(|orders| orders.keys = Some(keys));
     }
 
     /// Begins another tunnel in place of this one: another hub key, another end, or keys that were already announced.
     ///
     /// The driver and the stack on it stay; sessions of the old tunnel are forgotten. Keys that can never work change nothing.
     pub fn replace(&self, keys: KeySet, keep_alive: KeepAlive) {
-        self.others.signal(Keys { keys, keep_alive });
+        self.order(|orders| orders.others = Some((keys, keep_alive)));
     }
 
     /// The board is in another network.
     pub fn network_changed(&self) {
-        self.moved.signal(());
+        self.order(|orders| orders.moved = true);
+    }
+
+    fn order(&self, note: impl FnOnce(&mut Orders)) {
+        self.orders.lock(|orders| note(&mut orders.borrow_mut()));
+        self.ordered.signal(());
     }
 
     /// What happens next.
@@ -141,10 +149,19 @@ impl<M: RawMutex> Default for Control<M> {
     }
 }
 
-/// What another tunnel is made of.
-struct Keys {
-    keys: KeySet,
-    keep_alive: KeepAlive,
+/// What was ordered and not yet done: the latest of each, in the order in which it is done.
+struct Orders {
+    keys: Option<KeySet>,
+    others: Option<(KeySet, KeepAlive)>,
+    moved: bool,
+}
+
+impl Orders {
+    const NONE: Self = Self {
+        keys: None,
+        others: None,
+        moved: false,
+    };
 }
 
 /// The tunnel's task.
@@ -214,21 +231,11 @@ impl<M: RawMutex> Runner<'_, M> {
             if sent.is_none() {
                 let what = ends.wait(wire, &mut datagram, self.control).await;
                 let now = self.floor.now(ticks());
-                sent = match what {
-                    Either4::First(length) => {
-                        let (reply, is_hub) = ends.received(now, &mut datagram, length, board);
-                        if is_hub {
-                            wire.authenticated();
-                        }
-                        reply
-                    }
-                    Either4::Second(()) => ends.packet(now, &mut datagram, board),
-                    Either4::Third(()) => None,
-                    Either4::Fourth(order) => {
-                        ends.obey(now, order);
-                        None
-                    }
-                };
+                let is_hub;
+                (sent, is_hub) = ends.happened(now, what, &mut datagram, self.control, board);
+                if is_hub {
+                    wire.authenticated();
+                }
             }
             if let Some(length) = sent {
                 wire.send(&datagram[..length]).await;
@@ -246,6 +253,9 @@ struct Ends<'a> {
     held: bool,
 }
 
+/// What is waited for: a datagram of so many bytes, a packet to send, a moment or an order.
+type Happening = Either4<usize, (), (), ()>;
+
 impl Ends<'_> {
     /// Waits for a datagram, a packet to send, a moment or an order.
     async fn wait<M: RawMutex>(
@@ -253,7 +263,7 @@ impl Ends<'_> {
         wire: &mut impl Wire,
         datagram: &mut [u8],
         control: &Control<M>,
-    ) -> Either4<usize, (), (), Order> {
+    ) -> Happening {
         let wake = Timer::at(instant(self.link.wake()));
         let held = self.held;
         let arrival = async {
@@ -263,13 +273,35 @@ impl Ends<'_> {
             }
             wire.receive(datagram).await
         };
-        let packet = async {
-            match held {
-                true => core::future::pending().await,
-                false => drop(self.send.tx_buf().await),
+        let packet = poll_fn(|cx| match held {
+            true => Poll::Pending,
+            false => self.send.poll_tx_buf(cx).map(drop),
+        });
+        select4(arrival, packet, wake, control.ordered.wait()).await
+    }
+
+    /// Does what there is to do. Returns the length of what is to be sent, and whether what came was the hub's.
+    ///
+    /// It waits for nothing: inside the future that calls it all of it would be larger.
+    #[inline(never)]
+    fn happened<M: RawMutex>(
+        &mut self,
+        now: Now,
+        what: Happening,
+        datagram: &mut [u8],
+        control: &Control<M>,
+        chance: &mut dyn EntropySource,
+    ) -> (Option<usize>, bool) {
+        match what {
+            Either4::First(length) => return self.received(now, datagram, length, chance),
+            Either4::Second(()) => return (self.packet(now, datagram, chance), false),
+            Either4::Third(()) => {}
+            Either4::Fourth(()) => {
+                let orders = |orders: &RefCell<_>| orders.replace(Orders::NONE);
+                self.obey(now, control.orders.lock(orders));
             }
-        };
-        select4(arrival, packet, wake, select_orders(control)).await
+        }
+        (None, false)
     }
 
     /// Takes in a datagram. Returns how long the answer is, which takes its place, and whether the hub has sent it.
@@ -324,31 +356,18 @@ impl Ends<'_> {
     }
 
     /// Keys that can never work change nothing.
-    fn obey(&mut self, now: Now, order: Order) {
-        match order {
-            Order::Keys(keys) => drop(self.link.offer(now, keys)),
-            Order::Others(Keys { keys, keep_alive }) => {
-                if self.link.begin(now, keys, None, keep_alive).is_ok() {
-                    self.held = false;
-                }
-            }
-            Order::Moved => self.link.moved(now),
+    fn obey(&mut self, now: Now, orders: Orders) {
+        if let Some(keys) = orders.keys {
+            let _ = self.link.offer(now, keys);
         }
-    }
-}
-
-enum Order {
-    Keys(KeySet),
-    Others(Keys),
-    Moved,
-}
-
-async fn select_orders<M: RawMutex>(control: &Control<M>) -> Order {
-    let (keys, others) = (control.keys.wait(), control.others.wait());
-    match select3(keys, others, control.moved.wait()).await {
-        Either3::First(keys) => Order::Keys(keys),
-        Either3::Second(others) => Order::Others(others),
-        Either3::Third(()) => Order::Moved,
+        if let Some((keys, keep_alive)) = orders.others
+            && self.link.begin(now, keys, None, keep_alive).is_ok()
+        {
+            self.held = false;
+        }
+        if orders.moved {
+            self.link.moved(now);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) const FEWEST_S: u16 = 10;
 const LATE_S: u16 = 5;
 
 /// Seconds between the end of one probe and the start of the next.
-const PAUSE_S: u64 = 30;
+const PAUSE_S: u16 = 30;
 
 /// Lost probes in a row that are believed; one is a lost packet.
 const FAILURES: u8 = 2;
@@ -34,9 +34,15 @@ pub(crate) struct Probe {
     pub(crate) nonce: u32,
 }
 
+impl Probe {
+    const fn overdue_at(self, started: Ticks) -> Ticks {
+        later(started, self.after_s + LATE_S)
+    }
+}
+
 /// Mappings lost at the safe interval, each so soon after the one before, that make it shorter.
 const STRIKES: u8 = 3;
-const STRIKES_WITHIN_NS: u64 = 300_000_000_000;
+const STRIKES_WITHIN_S: u16 = 300;
 
 /// What is known of the NAT.
 #[derive(Debug, Clone)]
@@ -124,8 +130,7 @@ impl Learner {
         };
         self.answered = true;
         // An echo before its time says nothing about the silence that was asked for.
-        let silent_s = now.since(started) / 1_000_000_000;
-        if silent_s + u64::from(LATE_S) >= u64::from(probe.after_s) {
+        if later(started, probe.after_s.saturating_sub(LATE_S)) <= now {
             self.works_s = Some(probe.after_s);
             self.failures = 0;
         }
@@ -135,12 +140,12 @@ impl Learner {
 
     /// Is the echo overdue? Then the mapping is gone, and must be opened again at once.
     pub(crate) fn overdue(&mut self, now: Ticks) -> bool {
-        let Some((probe, _)) = self
-            .running
-            .filter(|_| self.wake().is_some_and(|at| at <= now))
-        else {
+        let Some((probe, started)) = self.running else {
             return false;
         };
+        if probe.overdue_at(started) > now {
+            return false;
+        }
         self.running = None;
         self.not_before = pause(now);
         self.failures += 1;
@@ -158,7 +163,7 @@ impl Learner {
         let interval_s = self.interval_s();
         let strikes = self
             .strikes
-            .filter(|(_, last)| now.since(*last) < STRIKES_WITHIN_NS);
+            .filter(|(_, last)| later(*last, STRIKES_WITHIN_S) > now);
         let shorter = Self {
             fails_s: self.fails_s.filter(|fails| *fails <= SAFE_S),
             answered: self.answered,
@@ -187,9 +192,7 @@ impl Learner {
     /// When [`Self::overdue`] or [`Self::start`] has something to say.
     pub(crate) fn wake(&self) -> Option<Ticks> {
         match self.running {
-            Some((probe, started)) => {
-                Some(started.add_nanos(u64::from(probe.after_s + LATE_S) * 1_000_000_000))
-            }
+            Some((probe, started)) => Some(probe.overdue_at(started)),
             None => self.candidate().map(|_| self.not_before),
         }
     }
@@ -206,7 +209,13 @@ impl Learner {
 }
 
 const fn pause(now: Ticks) -> Ticks {
-    now.add_nanos(PAUSE_S * 1_000_000_000)
+    later(now, PAUSE_S)
+}
+
+/// So many seconds later.
+#[inline(never)]
+pub(crate) const fn later(than: Ticks, seconds: u16) -> Ticks {
+    than.add_nanos(seconds as u64 * 1_000_000_000)
 }
 
 #[cfg(test)]

@@ -11,28 +11,26 @@ mod terms;
 use wireguard_sans_io::{Encapsulated, EntropySource, Now, PollOutput, Received, Ticks};
 
 use crate::engine::{Engine, UnusableKey, build};
-use crate::keepalive::Learner;
+use crate::keepalive::{Learner, later};
 use crate::ping::Ping;
 
 pub use self::terms::{Input, KeepAlive, KeySet, LinkNote, LinkStats, Output};
 
-const SECOND: u64 = 1_000_000_000;
+/// Seconds that one set of keys is tried before the other: three initiations.
+const TRIAL_S: u16 = 16;
 
-/// How long one set of keys is tried before the other: three initiations.
-const TRIAL_NS: u64 = 16 * SECOND;
+/// Seconds after the old keys worked before the new ones are tried again.
+const RETRY_PENDING_S: u16 = 600;
 
-/// How long after the old keys worked the new ones are tried again.
-const RETRY_PENDING_NS: u64 = 600 * SECOND;
+/// Seconds of the first pause after a minute and a half of unanswered initiations, and of the longest.
+const PAUSE_S: u16 = 15;
+const LONGEST_PAUSE_S: u16 = 600;
 
-/// The first pause after a minute and a half of unanswered initiations, and the longest.
-const PAUSE_NS: u64 = 15 * SECOND;
-const LONGEST_PAUSE_NS: u64 = 600 * SECOND;
-
-/// How long nothing authenticated may come before the tunnel is tested with a handshake.
-const RECHECK_NS: u64 = 3600 * SECOND;
+/// Seconds without anything authenticated after which the tunnel is tested with a handshake.
+const RECHECK_S: u16 = 3600;
 
 /// The same for a hub that answers no keep-alives: nothing else shows that it has started anew.
-const RECHECK_MUTE_NS: u64 = 600 * SECOND;
+const RECHECK_MUTE_S: u16 = 600;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trying {
@@ -51,7 +49,7 @@ pub struct Link {
     /// The engine's keys have worked.
     works: bool,
     handshake_at: Option<Ticks>,
-    pause_ns: u64,
+    pause_s: u16,
     renewed: Option<Ticks>,
     heard: Ticks,
     spoke: Ticks,
@@ -92,7 +90,7 @@ impl Link {
             engine: None,
             works: false,
             handshake_at: None,
-            pause_ns: PAUSE_NS,
+            pause_s: PAUSE_S,
             renewed: None,
             heard: Ticks::ZERO,
             spoke: Ticks::ZERO,
@@ -147,20 +145,19 @@ impl Link {
     ///
     /// The old ones are tried again if the new ones do not work; [`LinkNote::KeysConfirmed`] tells when they do.
     pub fn offer(&mut self, now: Now, keys: KeySet) -> Result<(), UnusableKey> {
-        let before = self.stats();
-        build(&mut self.engine, &keys)?;
-        self.before = before;
-        self.pending = Some(keys);
-        self.trying = Trying::Pending;
-        self.start(now.ticks);
-        Ok(())
+        let before = self.pending.replace(keys);
+        let tried = self.try_keys(now.ticks, Trying::Pending);
+        if tried.is_err() {
+            self.pending = before;
+        }
+        tried
     }
 
     /// The device is in another network: tells the hub, and learns the keep-alive anew.
     pub fn moved(&mut self, now: Now) {
         self.learner.moved(now.ticks);
         self.handshake_at = Some(now.ticks);
-        self.pause_ns = PAUSE_NS;
+        self.pause_s = PAUSE_S;
     }
 
     /// Encrypts an inner packet into `buffer`, which holds 32 bytes more than the packet padded to 16, and 148 at least.
@@ -174,19 +171,13 @@ impl Link {
         let Some(engine) = &mut self.engine else {
             return Output::Wait(None);
         };
-        match engine.encapsulate(now, packet, buffer, chance) {
-            Ok(Encapsulated::Transport(wire)) => {
-                self.spoke = now.ticks;
-                self.learner.disturbed(now.ticks);
-                Output::Datagram(wire)
-            }
-            Ok(Encapsulated::HandshakeInitiation(wire)) => {
-                self.spoke = now.ticks;
-                self.learner.disturbed(now.ticks);
-                Output::Wait(Some(wire))
-            }
-            Err(_) => Output::Wait(None),
-        }
+        let output = match engine.encapsulate(now, packet, buffer, chance) {
+            Ok(Encapsulated::Transport(wire)) => Output::Datagram(wire),
+            Ok(Encapsulated::HandshakeInitiation(wire)) => Output::Wait(Some(wire)),
+            Err(_) => return Output::Wait(None),
+        };
+        self.speak(now.ticks);
+        output
     }
 
     /// Takes in a datagram; inner packets and replies are written to `buffer`, which is as long as the datagram and 148 bytes at least.
@@ -204,32 +195,28 @@ impl Link {
         let Some(engine) = &mut self.engine else {
             return Input::Ignored;
         };
-        match engine.decapsulate(now, &[], false, datagram, buffer, chance) {
+        let input = match engine.decapsulate(now, &[], false, datagram, buffer, chance) {
             Ok(Received::Data(padded)) => {
                 let length = wireguard_sans_io::ip_packet_len(padded)
                     .unwrap_or(padded.len())
                     .min(padded.len());
-                self.hear(now.ticks);
                 Input::Packet(&padded[..length])
             }
-            Ok(Received::Keepalive) => {
-                self.hear(now.ticks);
-                Input::Alive
-            }
-            Ok(Received::HandshakeComplete) => {
-                self.hear(now.ticks);
-                Input::Established
-            }
+            Ok(Received::Keepalive) => Input::Alive,
+            Ok(Received::HandshakeComplete) => Input::Established,
             Ok(Received::Reply(wire)) => {
-                self.spoke = now.ticks;
-                self.learner.disturbed(now.ticks);
-                Input::Reply(wire)
+                self.speak(now.ticks);
+                return Input::Reply(wire);
             }
-            Ok(Received::CookieStored) | Err(_) => Input::Ignored,
-        }
+            Ok(Received::CookieStored) | Err(_) => return Input::Ignored,
+        };
+        self.hear(now.ticks);
+        input
     }
 
     /// Writes the next datagram that is due to `buffer`, which holds 148 bytes, and returns its length.
+    // A function of its own: inlined in a future it would be larger.
+    #[inline(never)]
     pub fn poll(
         &mut self,
         now: Now,
@@ -240,47 +227,36 @@ impl Link {
         let sent = self
             .handshake(now, buffer, chance)
             .or_else(|| self.engine_timers(now, buffer, chance));
-        if let Some(length) = sent {
-            self.spoke = now.ticks;
-            self.learner.disturbed(now.ticks);
-            return Some(length);
+        if sent.is_some() {
+            self.speak(now.ticks);
+            return sent;
         }
         self.keep_alive(now.ticks, buffer, chance)
     }
 
     /// When [`Self::poll`] has something to do, if nothing comes in before.
+    // As `poll`.
+    #[inline(never)]
     pub fn wake(&self) -> Ticks {
-        let keys = match (&self.pending, self.works, self.trying) {
-            (Some(_), false, _) => Some(self.tried_since.add_nanos(TRIAL_NS)),
-            (Some(_), true, Trying::Current) => Some(self.tried_since.add_nanos(RETRY_PENDING_NS)),
-            (Some(_), true, Trying::Pending) | (None, _, _) => None,
-        };
-        let hold = self
-            .interval_s()
-            .map(|interval| self.spoke.add_nanos(u64::from(interval) * SECOND));
-        let (probe, hold) = match self.keep_alive {
-            KeepAlive::Learned if self.works && self.learner.is_probing() => {
-                (self.learner.wake(), None)
-            }
-            KeepAlive::Learned if self.works => (self.learner.wake(), hold),
-            KeepAlive::Learned | KeepAlive::Every(_) | KeepAlive::Off => (None, hold),
-        };
-        let recheck = self
-            .handshake_at
-            .is_none()
-            .then(|| self.heard.add_nanos(self.recheck_ns()));
-        let all = [
-            self.engine.as_ref().and_then(Engine::next_wake),
-            self.handshake_at,
-            keys,
-            hold,
-            probe,
-            recheck,
-        ];
-        all.into_iter()
-            .flatten()
-            .min()
-            .expect("a handshake or a recheck is always due some time")
+        // A handshake or a recheck is always due some time.
+        let recheck = || later(self.heard, self.recheck_s());
+        let mut first = self.handshake_at.unwrap_or_else(recheck);
+        let mut no_later = |than: Ticks| first = first.min(than);
+        if let Some(at) = self.engine.as_ref().and_then(Engine::next_wake) {
+            no_later(at);
+        }
+        if let Some((at, _)) = self.next_keys() {
+            no_later(at);
+        }
+        let is_learning = self.is_learning();
+        if is_learning && let Some(at) = self.learner.wake() {
+            no_later(at);
+        }
+        let is_silent = is_learning && self.learner.is_probing();
+        if !is_silent && let Some(interval_s) = self.interval_s() {
+            no_later(later(self.spoke, interval_s));
+        }
+        first
     }
 
     /// The next thing to report, if any.
@@ -312,18 +288,18 @@ impl Link {
         }
     }
 
-    fn try_keys(&mut self, now: Ticks, trying: Trying) {
+    /// Puts an engine with these keys in the place of the one that is there, which stays if they are unusable.
+    fn try_keys(&mut self, now: Ticks, trying: Trying) -> Result<(), UnusableKey> {
         let keys = match trying {
             Trying::Current => &self.current,
             Trying::Pending => self.pending.as_ref().unwrap_or(&self.current),
         };
         let before = self.stats();
-        if build(&mut self.engine, keys).is_err() {
-            return;
-        }
+        build(&mut self.engine, keys)?;
         self.before = before;
         self.trying = trying;
         self.start(now);
+        Ok(())
     }
 
     /// The engine is a new one, and has its time from now on.
@@ -331,23 +307,35 @@ impl Link {
         self.tried_since = now;
         self.works = false;
         self.handshake_at = Some(now);
-        self.pause_ns = PAUSE_NS;
+        self.pause_s = PAUSE_S;
     }
 
     /// Goes on to the other set of keys when this one had its time.
     fn choose_keys(&mut self, now: Ticks) {
-        if self.pending.is_none() {
-            return;
+        if let Some((at, trying)) = self.next_keys()
+            && at <= now
+        {
+            // Those that are there go on where the others are unusable.
+            let _ = self.try_keys(now, trying);
         }
-        let tried = now.since(self.tried_since);
-        match (self.works, self.trying) {
-            (false, Trying::Pending) if tried >= TRIAL_NS => self.try_keys(now, Trying::Current),
-            (false, Trying::Current) if tried >= TRIAL_NS => self.try_keys(now, Trying::Pending),
-            (true, Trying::Current) if tried >= RETRY_PENDING_NS => {
-                self.try_keys(now, Trying::Pending)
-            }
-            (true | false, Trying::Current | Trying::Pending) => {}
-        }
+    }
+
+    /// When another set of keys is tried, and which.
+    fn next_keys(&self) -> Option<(Ticks, Trying)> {
+        self.pending.as_ref()?;
+        let (after_s, trying) = match (self.works, self.trying) {
+            (false, Trying::Pending) => (TRIAL_S, Trying::Current),
+            (false, Trying::Current) => (TRIAL_S, Trying::Pending),
+            (true, Trying::Current) => (RETRY_PENDING_S, Trying::Pending),
+            (true, Trying::Pending) => return None,
+        };
+        Some((later(self.tried_since, after_s), trying))
+    }
+
+    /// Something was sent that the NAT and the hub have seen.
+    fn speak(&mut self, now: Ticks) {
+        self.spoke = now;
+        self.learner.disturbed(now);
     }
 
     fn handshake(
@@ -356,33 +344,24 @@ impl Link {
         buffer: &mut [u8],
         chance: &mut dyn EntropySource,
     ) -> Option<usize> {
-        if self.engine.is_none() {
+        let recheck_s = self.recheck_s();
+        let Some(engine) = &mut self.engine else {
             // Nothing to hear.
             self.heard = now.ticks;
             return None;
-        }
-        if now.ticks.since(self.heard) >= self.recheck_ns() && self.handshake_at.is_none() {
+        };
+        if self.handshake_at.is_none() && later(self.heard, recheck_s) <= now.ticks {
             self.heard = now.ticks;
             self.handshake_at = Some(now.ticks);
         }
         if self.handshake_at.is_none_or(|at| at > now.ticks) {
             return None;
         }
-        match self
-            .engine
-            .as_mut()?
-            .initiate_handshake(now, buffer, chance)
-        {
-            Ok(wire) => {
-                self.handshake_at = None;
-                Some(wire.len())
-            }
-            Err(_) => {
-                // Too soon after the last one, or no randomness yet.
-                self.handshake_at = Some(now.ticks.add_nanos(SECOND));
-                None
-            }
-        }
+        let initiated = engine.initiate_handshake(now, buffer, chance);
+        // Too soon after the last one, or no randomness yet.
+        let again = initiated.is_err().then(|| later(now.ticks, 1));
+        self.handshake_at = again;
+        initiated.ok().map(|wire| wire.len())
     }
 
     fn engine_timers(
@@ -396,8 +375,8 @@ impl Link {
                 PollOutput::Send(wire, _) => return Some(wire.len()),
                 PollOutput::HandshakeExpired => {
                     self.reach(false);
-                    self.handshake_at = Some(now.ticks.add_nanos(self.pause_ns));
-                    self.pause_ns = (self.pause_ns * 2).min(LONGEST_PAUSE_NS);
+                    self.handshake_at = Some(later(now.ticks, self.pause_s));
+                    self.pause_s = (self.pause_s * 2).min(LONGEST_PAUSE_S);
                 }
                 PollOutput::SessionsExpired => {}
                 PollOutput::Idle => return None,
@@ -411,8 +390,8 @@ impl Link {
         buffer: &mut [u8],
         chance: &mut dyn EntropySource,
     ) -> Option<usize> {
-        let interval = u64::from(self.interval_s()?) * SECOND;
-        if self.keep_alive == KeepAlive::Learned && self.works {
+        let interval_s = self.interval_s()?;
+        if self.is_learning() {
             if self.learner.overdue(now) {
                 // The mapping is gone, most likely, so the hub has to hear who is at the new one.
                 self.handshake_at = Some(now);
@@ -424,17 +403,11 @@ impl Link {
             let mut nonce = [0; 4];
             chance.fill(&mut nonce).ok()?;
             if let Some(probe) = self.learner.start(now, u32::from_le_bytes(nonce)) {
-                return self.ping(
-                    now,
-                    Ping::Probe {
-                        after_s: probe.after_s,
-                        nonce: probe.nonce,
-                    },
-                    buffer,
-                );
+                let (after_s, nonce) = (probe.after_s, probe.nonce);
+                return self.ping(now, Ping::Probe { after_s, nonce }, buffer);
             }
         }
-        if now.since(self.spoke) < interval {
+        if later(self.spoke, interval_s) > now {
             return None;
         }
         self.ping(now, Ping::Hold, buffer)
@@ -455,10 +428,15 @@ impl Link {
         }
     }
 
-    fn recheck_ns(&self) -> u64 {
+    /// How long a NAT remembers is found out once the tunnel stands.
+    fn is_learning(&self) -> bool {
+        self.keep_alive == KeepAlive::Learned && self.works
+    }
+
+    fn recheck_s(&self) -> u16 {
         match self.keep_alive {
-            KeepAlive::Learned if !self.learner.is_answered() => RECHECK_MUTE_NS,
-            KeepAlive::Learned | KeepAlive::Every(_) | KeepAlive::Off => RECHECK_NS,
+            KeepAlive::Learned if !self.learner.is_answered() => RECHECK_MUTE_S,
+            KeepAlive::Learned | KeepAlive::Every(_) | KeepAlive::Off => RECHECK_S,
         }
     }
 }

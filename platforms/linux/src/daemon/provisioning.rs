@@ -48,7 +48,7 @@ impl Link for Fleet {
 
     fn disconnect(&mut self) {}
 
-    fn send(&mut self, message: &Up) -> Result<(), NotTaken> {
+    fn send(&mut self, message: Up) -> Result<(), NotTaken> {
         self.events.push_back(None);
         if let Up::Register(register) = message
             && !self.power.is_cut()

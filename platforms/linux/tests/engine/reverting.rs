@@ -132,7 +132,7 @@ impl Link for Fleet {
 
     fn disconnect(&mut self) {}
 
-    fn send(&mut self, message: &Up) -> Result<(), NotTaken> {
+    fn send(&mut self, message: Up) -> Result<(), NotTaken> {
         self.events.push_back(Said::Sent);
         match message {
             Up::Register(register) => {
@@ -140,7 +140,7 @@ impl Link for Fleet {
                 self.events
                     .push_back(Said::Registered(Registered { uuid, tunnel }));
             }
-            Up::Report(report) => self.reports.borrow_mut().push(report.clone()),
+            Up::Report(report) => self.reports.borrow_mut().push(report),
             Up::ProposeKey(_) => {}
         }
         Ok(())

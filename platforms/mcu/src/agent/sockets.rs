@@ -66,11 +66,12 @@ fn socket<'d>(stack: Stack<'d>, receive: &'d mut [u8], send: &'d mut [u8]) -> So
     RefCell::new(socket)
 }
 
-/// Opens a connection with one of these sockets, once one of them is free.
+/// Opens a connection with one of these sockets, once one of them is free, if there is a way.
 pub(super) async fn connect<'s, 'd>(
     sockets: &'s [Socket<'d>],
-    to: SocketAddrV4,
+    to: Option<SocketAddrV4>,
 ) -> Result<Connection<'s, 'd>, Unreachable> {
+    let to = to.ok_or(Unreachable::NotConnected)?;
     let to = IpEndpoint::new(IpAddress::Ipv4(*to.ip()), to.port());
     let free = poll_fn(|_| {
         let mut free = sockets

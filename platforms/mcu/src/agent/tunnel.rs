@@ -293,9 +293,10 @@ impl<'w, 'd> Way<'w, 'd> {
         }
     }
 
-    async fn connect(&self) -> Result<Connection<'w, 'd>, Unreachable> {
-        let to = self.to.get().ok_or(Unreachable::NotConnected)?;
-        sockets::connect(self.sockets, to).await
+    fn connect(
+        &self,
+    ) -> impl Future<Output = Result<Connection<'w, 'd>, Unreachable>> + use<'w, 'd> {
+        sockets::connect(self.sockets, self.to.get())
     }
 }
 
@@ -305,8 +306,8 @@ impl<'w, 'd> lightship_https::post::Dial for Way<'w, 'd> {
     where
         Self: 's;
 
-    async fn dial(&self) -> Result<Connection<'w, 'd>, Unreachable> {
-        self.connect().await
+    fn dial(&self) -> impl Future<Output = Result<Connection<'w, 'd>, Unreachable>> {
+        self.connect()
     }
 }
 
@@ -316,8 +317,8 @@ impl<'w, 'd> lightship_mqtt::device::Dial for Way<'w, 'd> {
     where
         Self: 's;
 
-    async fn dial(&mut self) -> Result<Connection<'w, 'd>, Unreachable> {
-        self.connect().await
+    fn dial(&mut self) -> impl Future<Output = Result<Connection<'w, 'd>, Unreachable>> {
+        self.connect()
     }
 }
 

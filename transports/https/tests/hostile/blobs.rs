@@ -80,7 +80,7 @@ pub(super) fn a_message_does_not_wait_for_a_blob<H: Half>() {
                 assert!(blob[at..at + len] == into[..len], "other bytes at {at}");
                 at += len;
             }
-            link.send(&report(sequence)).unwrap();
+            link.send(report(sequence)).unwrap();
             assert_eq!(soon("an outcome", link.next()).await, Event::Sent);
         }
         assert_eq!(fleet.heard().await, [report(0), report(1), report(2)]);

@@ -30,7 +30,7 @@ pub(super) fn a_device_registers_with_a_provisioning_key_alone<H: Half>() {
         link.connect(&Credentials { uuid, secret }, Known::default());
         assert_eq!(soon("up", link.next()).await, Event::Up { resumed: false });
         for _ in 0..2 {
-            link.send(&register()).unwrap();
+            link.send(register()).unwrap();
             assert_eq!(soon("sent", link.next()).await, Event::Sent);
             let event = soon("an answer", link.next()).await;
             assert!(
@@ -68,7 +68,7 @@ pub(super) fn a_refused_registration_is_an_answer_and_says_why<H: Half>() {
         let secret = Secret::Provisioning(ProvisioningKey([2; 32]));
         link.connect(&Credentials { uuid, secret }, Known::default());
         assert_eq!(soon("up", link.next()).await, Event::Up { resumed: false });
-        link.send(&register()).unwrap();
+        link.send(register()).unwrap();
         assert_eq!(soon("sent", link.next()).await, Event::Sent);
         let refused = Refused {
             reason: Refusal::BadProvisioningKey,
@@ -86,7 +86,7 @@ pub(super) fn a_proposed_key_is_accepted_by_name<H: Half>() {
         let (mut fleet, address) = Fleet::start(None).await;
         let mut link = connected::<H>(&mut fleet, address).await;
         let key = NewKey::Api(ApiKey([5; 32]));
-        link.send(&Up::ProposeKey(key.clone())).unwrap();
+        link.send(Up::ProposeKey(key.clone())).unwrap();
         assert_eq!(soon("sent", link.next()).await, Event::Sent);
         let Event::Message(Down::KeyAccepted(accepted)) = soon("an answer", link.next()).await
         else {
@@ -112,7 +112,7 @@ pub(super) fn a_busy_fleet_leaves_the_connection_up<H: Half>() {
         })
         .await;
         fleet.book.lock().unwrap().refuse = busy;
-        link.send(&report(1)).unwrap();
+        link.send(report(1)).unwrap();
         let event = soon("an outcome", link.next()).await;
         assert_eq!(
             event,
@@ -121,7 +121,7 @@ pub(super) fn a_busy_fleet_leaves_the_connection_up<H: Half>() {
             })
         );
         fleet.book.lock().unwrap().refuse = None;
-        link.send(&report(1)).unwrap();
+        link.send(report(1)).unwrap();
         assert_eq!(soon("an outcome", link.next()).await, Event::Sent);
     });
 }

@@ -179,8 +179,8 @@ fn a_message_of_the_moment_of_a_switch_goes_over_the_new_link() {
             }
         })
         .await;
-        links.send(&proposal()).unwrap();
-        assert_eq!(links.send(&proposal()), Err(NotTaken));
+        links.send(proposal()).unwrap();
+        assert_eq!(links.send(proposal()), Err(NotTaken));
         let seen = watch(&mut links, async {
             assert_eq!(taken(&mut two).await, Wish::Disconnect);
             assert_eq!(one.outgoing().await, proposal());

@@ -82,13 +82,13 @@ fn a_runner_does_not_go_on_while_nobody_takes_its_message() {
 #[test]
 fn a_second_message_is_not_taken_before_the_first_has_an_outcome() {
     with_mailbox(async |mut link, mut port| {
-        link.send(&proposal()).unwrap();
-        assert_eq!(link.send(&proposal()), Err(NotTaken));
+        link.send(proposal()).unwrap();
+        assert_eq!(link.send(proposal()), Err(NotTaken));
         assert_eq!(port.outgoing().await, proposal());
-        assert_eq!(link.send(&proposal()), Err(NotTaken));
+        assert_eq!(link.send(proposal()), Err(NotTaken));
         port.sent().await;
         assert_eq!(link.next().await, Event::Sent);
-        link.send(&proposal()).unwrap();
+        link.send(proposal()).unwrap();
     });
 }
 
@@ -97,7 +97,7 @@ fn a_message_that_waited_when_the_connection_went_down_is_told_of_first() {
     with_mailbox(async |mut link, mut port| {
         link.connect(&credentials(), Known::default());
         assert!(matches!(port.order().await, Wish::Connect(..)));
-        link.send(&proposal()).unwrap();
+        link.send(proposal()).unwrap();
         let failure = Failure::Unreachable(Unreachable::Connect);
         let (_, ()) = embassy_futures::join::join(port.down(failure), async {
             assert_eq!(link.next().await, Event::Unsent(failure));
@@ -124,7 +124,7 @@ fn news_of_a_connection_that_was_given_up_is_not_shown() {
 #[test]
 fn without_a_connection_a_message_is_not_sent_and_its_sender_is_told() {
     with_mailbox(async |mut link, mut port| {
-        link.send(&proposal()).unwrap();
+        link.send(proposal()).unwrap();
         assert!(is_pending(port.idle()));
         let failure = Failure::Unreachable(Unreachable::NotConnected);
         assert_eq!(link.next().await, Event::Unsent(failure));

@@ -190,7 +190,7 @@ async fn say_report<S: Subject>(rig: &mut Rig<S>) -> f64 {
     for sequence in 0..2 {
         let before = rig.way.passed();
         rig.link
-            .send(&report(sequence))
+            .send(report(sequence))
             .expect("nothing is on its way");
         until(&mut rig.link, "sent", |event| *event == Event::Sent).await;
         bytes = counted(rig, before).await;

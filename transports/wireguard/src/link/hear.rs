@@ -2,18 +2,19 @@
 
 use wireguard_sans_io::Ticks;
 
-use super::{Link, PAUSE_NS, SECOND, Trying};
+use super::{Link, PAUSE_S, Trying};
+use crate::keepalive::later;
 use crate::ping::Ping;
 
-/// The least time between two handshakes that unauthenticated datagrams cause.
-const RENEW_NS: u64 = 30 * SECOND;
+/// Seconds at least between two handshakes that unauthenticated datagrams cause.
+const RENEW_S: u16 = 30;
 
 impl Link {
     pub(super) fn pinged(&mut self, now: Ticks, ping: Ping) {
         match ping {
             Ping::Echo { nonce } => self.learner.echoed(now, nonce),
             Ping::Unknown => {
-                let soon = self.renewed.is_some_and(|at| now.since(at) < RENEW_NS);
+                let soon = self.renewed.is_some_and(|at| later(at, RENEW_S) > now);
                 // Before the first handshake the hub cannot know us.
                 if self.works && !soon {
                     self.renewed = Some(now);
@@ -29,7 +30,7 @@ impl Link {
     pub(super) fn hear(&mut self, now: Ticks) {
         self.heard = now;
         self.handshake_at = None;
-        self.pause_ns = PAUSE_NS;
+        self.pause_s = PAUSE_S;
         self.reach(true);
         if core::mem::replace(&mut self.works, true) {
             return;

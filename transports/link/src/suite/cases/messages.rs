@@ -27,7 +27,7 @@ pub async fn messages_of_a_device_arrive_in_order<S: Subject>(rig: Rig<S>) {
     for sequence in 0..COUNT {
         actor.pending = Some(report(sequence));
         actor.push();
-        assert_eq!(actor.link.send(&report(99)), Err(NotTaken));
+        assert_eq!(actor.link.send(report(99)), Err(NotTaken));
         actor
             .until("the report is sent", |actor| actor.pending.is_none())
             .await;
@@ -89,7 +89,7 @@ pub async fn without_a_connection_the_sender_is_told<S: Subject>(rig: Rig<S>) {
         way,
         ..
     } = rig;
-    link.send(&report(1)).expect("nothing is on its way");
+    link.send(report(1)).expect("nothing is on its way");
     let event = soon("an outcome", link.next()).await;
     assert_eq!(
         event,
