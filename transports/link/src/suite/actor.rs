@@ -89,7 +89,9 @@ impl<'a, L: Link> Actor<'a, L> {
         if let Some(message) = &self.pending
             && !self.in_flight
         {
-            self.link.send(message).expect("nothing is on its way");
+            self.link
+                .send(message.clone())
+                .expect("nothing is on its way");
             self.in_flight = true;
         }
     }

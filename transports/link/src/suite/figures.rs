@@ -152,7 +152,7 @@ async fn register<S: Subject>(rig: &mut Rig<S>, plan: &Plan) -> f64 {
     })
     .await;
     rig.link
-        .send(&sample::register())
+        .send(sample::register())
         .expect("nothing is on its way");
     until(&mut rig.link, "sent", |event| *event == Event::Sent).await;
     if is_told {
