@@ -113,7 +113,7 @@ fn run(folder: &str, mut command: Command) -> Result<Programs> {
 }
 
 /// Compiler options that are not stable yet; they make the folder's programs as small as they ship.
-const SMALLEST: &str = "smallest.toml";
+const SMALLEST: &str = ".cargo/smallest.toml";
 
 /// Such options build the standard library anew, so its source must be there.
 fn needs_source(folder: &Path) -> Result<()> {

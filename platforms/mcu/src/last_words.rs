@@ -23,6 +23,13 @@ pub fn runs(digest: &[u8; 32]) {
     IMAGE.store(start, Ordering::Relaxed);
 }
 
+/// The start of these bytes that is text.
+pub(crate) fn valid(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes)
+        .or_else(|error| str::from_utf8(&bytes[..error.valid_up_to()]))
+        .unwrap_or_default()
+}
+
 /// Why it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -57,11 +64,8 @@ pub struct LastWords {
 impl LastWords {
     /// The text, cut where it did not fit.
     pub fn text(&self) -> &str {
-        let bytes = &self.bytes[..self.len];
         // A cut may fall inside a letter.
-        str::from_utf8(bytes)
-            .or_else(|error| str::from_utf8(&bytes[..error.valid_up_to()]))
-            .unwrap_or_default()
+        valid(&self.bytes[..self.len])
     }
 
     /// Copies as much of the text as fits, and returns its length.

@@ -21,51 +21,33 @@ pub(super) fn tell(
         last_words::runs(&header.digest);
         log.comes_from(Origin::new(&header.digest, header.load));
         let version = header.version;
-        let mut digits = [[0; DIGITS]; 4];
-        let [major, minor, patch, code] = &mut digits;
-        let [outcome, cause] = report.outcome.words();
-        log.pieces(&[
-            "started: reset=",
-            board.reset_reason().as_str(),
-            " version=",
-            decimal(version.major.into(), major),
-            ".",
-            decimal(version.minor.into(), minor),
-            ".",
-            decimal(version.patch, patch),
-            " slot=",
-            report.slot.as_str(),
-            " why=",
-            report.why.as_str(),
-            " outcome=",
-            outcome,
-            cause,
+        log.write(|line| {
+            line.put("started: reset=");
+            line.put(board.reset_reason().as_str());
+            line.put(" version=");
+            line.number(version.major.into());
+            line.put(".");
+            line.number(version.minor.into());
+            line.put(".");
+            line.number(version.patch);
+            line.put(" slot=");
+            line.put(report.slot.as_str());
+            line.put(" why=");
+            line.put(report.why.as_str());
+            line.put(" outcome=");
+            report.outcome.words().into_iter().for_each(|word| line.put(word));
             // The code of the `Reject`.
-            match report.outcome.reject() {
-                Some(reject) => decimal(reject as u32, code),
-                None => "",
-            },
-        ]);
+            if let Some(reject) = report.outcome.reject() {
+                line.number(reject as u32);
+            }
+        });
     }
     let mut text = [0; FAULT_BYTES];
     let len = board.take_fault(&mut text).min(FAULT_BYTES);
-    if let Some(chunk) = text[..len].utf8_chunks().next().filter(|_| len > 0) {
-        log.pieces(&["the last life ended with a fault: ", chunk.valid()]);
-    }
-}
-
-/// Digits of the largest number.
-const DIGITS: usize = 10;
-
-/// A number as text, in the room given.
-fn decimal(mut number: u32, room: &mut [u8; DIGITS]) -> &str {
-    let mut start = DIGITS;
-    loop {
-        start -= 1;
-        room[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return str::from_utf8(&room[start..]).unwrap_or_default();
-        }
+    if len > 0 {
+        log.write(|line| {
+            line.put("the last life ended with a fault: ");
+            line.put(last_words::valid(&text[..len]));
+        });
     }
 }

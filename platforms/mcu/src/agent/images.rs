@@ -83,20 +83,24 @@ impl Images {
     /// Forgets all but the image that runs. Whether there was anything to forget.
     pub(super) fn keep_only(&mut self, running: &Artifact) -> bool {
         let before = self.held.len();
-        self.held.retain(|held| held.is(running));
+        self.retain(&|held| held.is(running));
         before != self.held.len()
+    }
+
+    /// One for all who forget: there is little to be gained by each with its own.
+    fn retain(&mut self, is_kept: &dyn Fn(&Held) -> bool) {
+        self.held.retain(is_kept);
     }
 
     /// Forgets an instance.
     pub(super) fn forget(&mut self, instance: &Digest) {
-        self.held.retain(|held| held.instance != *instance);
+        self.retain(&|held| held.instance != *instance);
     }
 
     /// Takes an image in; one of the same bytes, and one that neither runs nor is meant, give way.
     pub(super) fn take(&mut self, new: Held, running: &Artifact) {
         let artifact = new.artifact();
-        self.held
-            .retain(|held| held.is(running) && !held.is(&artifact));
+        self.retain(&|held| held.is(running) && !held.is(&artifact));
         // At most the one that runs is left, so there is room.
         let _ = self.held.push(new);
     }

@@ -63,16 +63,12 @@ impl Log {
         self.write(|line| _ = line.write_fmt(text));
     }
 
-    /// Takes a line of text, in pieces; a firmware without other lines needs no [`fmt`] then.
-    pub fn pieces(&self, pieces: &[&str]) {
-        self.write(|line| pieces.iter().for_each(|piece| line.put(piece)));
-    }
-
-    fn write(&self, text: impl FnOnce(&mut Escaped<'_, LINES_BYTES, b'\n'>)) {
+    /// Takes a line of text in pieces: a firmware that has no lines but these needs no [`fmt`].
+    pub(super) fn write(&self, text: impl FnOnce(&mut Line<'_>)) {
         self.waiting.lock(|waiting| {
             let lines = &mut waiting.borrow_mut().lines;
             lines.put(br#"{"service":"agent","line":""#);
-            text(&mut Escaped(lines));
+            text(&mut Line(lines));
             lines.put(b"\"}\n");
         });
         self.some.signal(());
@@ -222,11 +218,11 @@ impl<const N: usize, const END: u8> Ring<N, END> {
     }
 }
 
-/// Writes text as it stands between the quotes of JSON (RFC 8259, section 7).
-struct Escaped<'r, const N: usize, const END: u8>(&'r mut Ring<N, END>);
+/// A line that is written, as it stands between the quotes of JSON (RFC 8259, section 7).
+pub(super) struct Line<'r>(&'r mut Ring<LINES_BYTES, b'\n'>);
 
-impl<const N: usize, const END: u8> Escaped<'_, N, END> {
-    fn put(&mut self, text: &str) {
+impl Line<'_> {
+    pub(super) fn put(&mut self, text: &str) {
         for byte in text.bytes() {
             match byte {
                 b'"' => self.0.put(b"\\\""),
@@ -236,9 +232,17 @@ impl<const N: usize, const END: u8> Escaped<'_, N, END> {
             }
         }
     }
+
+    /// A number, in decimal.
+    pub(super) fn number(&mut self, number: u32) {
+        if number > 9 {
+            self.number(number / 10);
+        }
+        self.0.put(&[b'0' + (number % 10) as u8]);
+    }
 }
 
-impl<const N: usize, const END: u8> Write for Escaped<'_, N, END> {
+impl Write for Line<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.put(text);
         Ok(())
@@ -267,17 +271,20 @@ mod tests {
             text,
             "{\"service\":\"agent\",\"line\":\"a \\\"quoted\\\" \\\\ line and 7\"}\n"
         );
-        log.pieces(&["in ", "\"pieces\""]);
+        log.write(|line| {
+            line.put("in \"pieces\" ");
+            [0, 9, 10, u32::MAX].map(|number| line.number(number));
+        });
         let (_, text) = oldest(&log).unwrap();
-        assert!(text.contains("in \\\"pieces\\\""), "{text}");
+        assert!(text.contains("in \\\"pieces\\\" 09104294967295\""), "{text}");
         assert_eq!(oldest(&log), None);
     }
 
     #[test]
     fn two_lines_are_one_batch() {
         let log = Log::new();
-        log.pieces(&["started: reset=", "fault", " why=", "confirmed"]);
-        log.pieces(&["the last life ended with a fault: ", "panicked at 'it'"]);
+        log.write(|line| line.put("started: reset=fault why=confirmed"));
+        log.write(|line| line.put("the last life ended with a fault: panicked at 'it'"));
         let (kind, text) = oldest(&log).unwrap();
         assert_eq!(kind, Kind::Lines);
         let begin = r#"{"service":"agent","line":"started: reset=fault why=confirmed"}"#;

@@ -356,16 +356,17 @@ fn configuration<R: NorFlash, C: NorFlash>(
     let len = buffer.len().min(factory.capacity());
     let read = factory.read(0, &mut buffer[..len]);
     read.map_err(|_| StartError::Flash)?;
-    if let Ok(config) = Config::decode(&buffer[..len]) {
-        records.keep(&config).map_err(|_| StartError::Flash)?;
-        return core_config(config);
-    }
-    let malformed = Config::decode(&buffer[..len]).err();
+    let malformed = match Config::decode(&buffer[..len]) {
+        Ok(config) => {
+            records.keep(&config).map_err(|_| StartError::Flash)?;
+            return core_config(config);
+        }
+        Err(malformed) => malformed,
+    };
     let kept = records.load(Key::Config, buffer);
-    match kept.map_err(|_| StartError::Flash)? {
-        Some(len) => core_config(Config::from_kept(&buffer[..len]).map_err(StartError::Config)?),
-        None => Err(StartError::Config(malformed.unwrap_or(Malformed::Damaged))),
-    }
+    let len = kept.map_err(|_| StartError::Flash)?;
+    let kept = len.ok_or(malformed).and_then(|len| Config::from_kept(&buffer[..len]));
+    core_config(kept.map_err(StartError::Config)?)
 }
 
 fn core_config(

@@ -364,7 +364,7 @@ fn missing(kind: &Kind) -> Option<String> {
 
 /// Builds a program of a board's folder, a workspace of its own.
 ///
-/// What ships is built as it ships (see the folder's `smallest.toml`); test programs say more when they panic.
+/// What ships is built as it ships (see the folder's `.cargo/smallest.toml`); test programs say more when they panic.
 fn build(kind: &Kind, folder: &Path, program: &str) -> Vec<u8> {
     let lock = folder.join("Cargo.lock");
     if !lock.exists() {
@@ -380,7 +380,7 @@ fn build(kind: &Kind, folder: &Path, program: &str) -> Vec<u8> {
         .stderr(Stdio::inherit());
     if ["bootloader", "firmware"].contains(&program) {
         cargo
-            .args(["--config", "smallest.toml", "--target-dir", "target/ships"])
+            .args(["--config", ".cargo/smallest.toml", "--target-dir", "target/ships"])
             .env("RUSTC_BOOTSTRAP", "1");
     }
     match program {

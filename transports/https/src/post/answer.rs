@@ -176,6 +176,7 @@ impl Head {
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"content-length") {
             let length = number(value).filter(|_| is_whole).ok_or(GARBAGE)?;
+            // More than fit are too many for any memory that an answer is read into.
             let length = usize::try_from(length).map_err(|_| LENGTH)?;
             if self.length.is_some_and(|before| before != length) {
                 return Err(GARBAGE);
@@ -185,9 +186,8 @@ impl Head {
             // Our server knows the length of what it says to these requests.
             return Err(GARBAGE);
         } else if name.eq_ignore_ascii_case(b"retry-after") {
-            let most = u64::from(RETRY_AFTER_S);
             // A date is not understood: who sends one is asked again when the agent thinks fit.
-            self.retry_after_s = number(value).map(|seconds| seconds.min(most) as u32);
+            self.retry_after_s = number(value).map(|seconds| seconds.min(RETRY_AFTER_S));
         }
         Ok(())
     }
@@ -204,8 +204,8 @@ fn status(line: &[u8]) -> Option<u16> {
 }
 
 /// Digits and nothing else; more than fit are as many as fit.
-fn number(text: &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
+fn number(text: &[u8]) -> Option<u32> {
+    let mut number = 0_u32;
     for byte in text {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {

@@ -39,38 +39,30 @@ impl<D: Dial> Entrance<D> {
         asked: &mut Asked<'_, M>,
         memory: &mut [u8],
     ) -> End {
-        // That a fleet is there the stream says; a registration proves itself.
-        let dialing = with_timeout(self.timeout, self.dial.dial());
-        let mut open = match select(dialing, port.order()).await {
-            Either::First(Ok(Ok(stream))) => Some(stream),
-            Either::First(Ok(Err(why))) => return End::Failed(Failure::Unreachable(why)),
-            Either::First(Err(_)) => return End::Failed(SILENT),
-            Either::Second(wish) => return End::Ordered(wish),
-        };
-        port.up(false).await;
         let (body, answer) = memory.split_at_mut(memory.len() / 2);
+        let mut open = None;
+        // Length of the registration under way. At first there is none: that a fleet is there the stream says.
+        let mut len = 0;
         loop {
-            let message = match select(port.work(), asked.refuse()).await {
-                Either::First(Work::Message(message)) => message,
-                Either::First(Work::Order(wish)) => return End::Ordered(wish),
-                Either::Second(never) => never,
-            };
-            let asking = self.register(open.take(), &message, body, answer);
-            let asking = with_timeout(self.timeout, asking);
+            let asking = with_timeout(self.timeout, self.ask(&mut open, &body[..len], answer));
             let outcome = match select3(asking, port.order(), asked.refuse()).await {
                 Either3::First(outcome) => outcome.unwrap_or(Err(SILENT)),
                 Either3::Second(wish) => {
-                    port.unsent(Failure::Closed).await;
+                    if len > 0 {
+                        port.unsent(Failure::Closed).await;
+                    }
                     return End::Ordered(wish);
                 }
                 Either3::Third(never) => never,
             };
             match outcome {
+                Ok(_) if len == 0 => port.up(false).await,
                 Ok(len) => {
                     port.sent().await;
                     // What the agent cannot read it is told of; there is nothing to do here.
                     let _ = port.deliver(&answer[..len]).await;
                 }
+                Err(failure) if len == 0 => return End::Failed(failure),
                 Err(failure) => {
                     port.unsent(failure).await;
                     let is_of_the_message = matches!(
@@ -82,25 +74,38 @@ impl<D: Dial> Entrance<D> {
                     }
                 }
             }
+            len = loop {
+                let failure = match select(port.work(), asked.refuse()).await {
+                    Either::First(Work::Message(message @ Up::Register(_))) => {
+                        match wire::encode(&message, body) {
+                            Ok(bytes) => break bytes.len(),
+                            Err(_) => Failure::TooLarge,
+                        }
+                    }
+                    Either::First(Work::Message(_)) => Failure::Declined,
+                    Either::First(Work::Order(wish)) => return End::Ordered(wish),
+                    Either::Second(never) => never,
+                };
+                port.unsent(failure).await;
+            };
         }
     }
 
-    /// Registers on this stream, or on a new one, and returns the length of what was said to it.
-    async fn register<'s>(
+    /// Opens a stream if none is open, and if there is a registration, sends it and returns the length of what was said to it.
+    async fn ask<'s>(
         &'s self,
-        open: Option<D::Stream<'s>>,
-        message: &Up,
-        body: &mut [u8],
+        open: &mut Option<D::Stream<'s>>,
+        body: &[u8],
         into: &mut [u8],
     ) -> Result<usize, Failure> {
-        if !matches!(message, Up::Register(_)) {
-            return Err(Failure::Declined);
-        }
-        let body = wire::encode(message, body).map_err(|_| Failure::TooLarge)?;
-        let mut stream = match open {
+        let mut stream = match open.take() {
             Some(stream) => stream,
             None => self.dial.dial().await.map_err(Failure::Unreachable)?,
         };
+        if body.is_empty() {
+            *open = Some(stream);
+            return Ok(0);
+        }
         let post = Post::registration(self.host);
         let answer = post.send(&mut stream, body, into).await?;
         let is_refusal = matches!(answer.status, 403 | 409 | 429)

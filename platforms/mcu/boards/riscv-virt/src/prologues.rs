@@ -1,6 +1,6 @@
 //! Where functions keep the registers of their callers: routines that all of them share, instead of a dozen instructions in each.
 //!
-//! The compiler calls them with the target feature `save-restore` (`smallest.toml`); names and frames are those of GCC's `-msave-restore`.
+//! The compiler calls them with the target feature `save-restore` (`.cargo/smallest.toml`); names and frames are those of GCC's `-msave-restore`.
 //! A routine is entered with the return address in `t0`, lowers `sp` before it stores, and never raises it above what it stored: an interrupt may come at any instruction.
 
 core::arch::global_asm!(
