@@ -293,8 +293,6 @@ impl Machine {
     /// The power goes between two instructions: what the flash has acknowledged stays, and nothing else happens.
     /// Returns the lines still unread.
     pub(crate) fn cut(mut self) -> Vec<String> {
-        // A QEMU that is not there yet, or no more, has nothing to halt.
-        let _ = self.halt();
         self.stop();
         self.lines.iter().collect()
     }
@@ -313,6 +311,8 @@ impl Machine {
     }
 
     fn stop(&mut self) {
+        // A QEMU that is not there yet, or no more, has nothing to halt.
+        let _ = self.halt();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
