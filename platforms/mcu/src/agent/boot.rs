@@ -35,7 +35,9 @@ pub(super) fn tell(
             line.put(" why=");
             line.put(report.why.as_str());
             line.put(" outcome=");
-            report.outcome.words().into_iter().for_each(|word| line.put(word));
+            for word in report.outcome.words() {
+                line.put(word);
+            }
             // The code of the `Reject`.
             if let Some(reject) = report.outcome.reject() {
                 line.number(reject as u32);

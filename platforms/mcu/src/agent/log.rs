@@ -273,10 +273,13 @@ mod tests {
         );
         log.write(|line| {
             line.put("in \"pieces\" ");
-            [0, 9, 10, u32::MAX].map(|number| line.number(number));
+            for number in [0, 9, 10, u32::MAX] {
+                line.number(number);
+            }
         });
         let (_, text) = oldest(&log).unwrap();
-        assert!(text.contains("in \\\"pieces\\\" 09104294967295\""), "{text}");
+        let piece = "in \\\"pieces\\\" 09104294967295\"";
+        assert!(text.contains(piece), "{text}");
         assert_eq!(oldest(&log), None);
     }
 

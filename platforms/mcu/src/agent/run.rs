@@ -365,8 +365,8 @@ fn configuration<R: NorFlash, C: NorFlash>(
     };
     let kept = records.load(Key::Config, buffer);
     let len = kept.map_err(|_| StartError::Flash)?;
-    let kept = len.ok_or(malformed).and_then(|len| Config::from_kept(&buffer[..len]));
-    core_config(kept.map_err(StartError::Config)?)
+    let len = len.ok_or(StartError::Config(malformed))?;
+    core_config(Config::from_kept(&buffer[..len]).map_err(StartError::Config)?)
 }
 
 fn core_config(

@@ -380,7 +380,12 @@ fn build(kind: &Kind, folder: &Path, program: &str) -> Vec<u8> {
         .stderr(Stdio::inherit());
     if ["bootloader", "firmware"].contains(&program) {
         cargo
-            .args(["--config", ".cargo/smallest.toml", "--target-dir", "target/ships"])
+            .args([
+                "--config",
+                ".cargo/smallest.toml",
+                "--target-dir",
+                "target/ships",
+            ])
             .env("RUSTC_BOOTSTRAP", "1");
     }
     match program {
