@@ -7,9 +7,9 @@ mod exchange;
 
 pub use exchange::{Asked, Exchange, Reader, Slot};
 
+use lightship_core::codec::{self, Decode, Encode, Writer, fields};
 use lightship_core::id::Digest;
 use lightship_core::wire::Rejection;
-use serde::{Deserialize, Serialize};
 
 use crate::limits::{CHUNK_BYTES, CHUNK_OVERHEAD};
 
@@ -19,7 +19,7 @@ pub const REQUEST_BYTES: usize = 64;
 pub const ANSWER_BYTES: usize = CHUNK_BYTES + CHUNK_OVERHEAD;
 
 /// Asks for a piece of a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Chosen by the device; the answer repeats it, so that a late answer is not taken for another.
     pub id: u32,
@@ -32,24 +32,54 @@ pub struct Request {
 }
 
 /// The answer to a [`Request`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer<'a> {
     /// Repeats [`Request::id`].
     pub id: u32,
     /// What is said.
-    #[serde(borrow)]
     pub piece: Piece<'a>,
 }
 
 /// What a far end says to a [`Request`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
     /// Bytes of the blob from the offset; none at its end or beyond.
-    Bytes(#[serde(borrow)] &'a [u8]),
+    Bytes(&'a [u8]),
     /// There is no such blob for this device.
     Absent,
     /// Not now.
     Busy,
+}
+
+fields!(Request {
+    id,
+    digest,
+    offset,
+    max
+});
+fields!(Answer<'a> { id, piece });
+
+impl Encode for Piece<'_> {
+    fn encode(&self, to: &mut Writer<'_>) {
+        match self {
+            Self::Bytes(bytes) => {
+                to.byte(0);
+                to.run(bytes);
+            }
+            Self::Absent => to.byte(1),
+            Self::Busy => to.byte(2),
+        }
+    }
+}
+
+impl<'a> Decode<'a> for Piece<'a> {
+    fn decode(from: &mut codec::Reader<'a>) -> Self {
+        match from.tag(3) {
+            0 => Self::Bytes(from.run()),
+            1 => Self::Absent,
+            _ => Self::Busy,
+        }
+    }
 }
 
 /// Writes a request or an answer in postcard and returns what was written.
@@ -57,11 +87,11 @@ pub enum Piece<'a> {
 /// # Errors
 ///
 /// [`Rejection::TooLarge`] when `out` is too short.
-pub fn encode<'o, T: Serialize>(message: &T, out: &'o mut [u8]) -> Result<&'o [u8], Rejection> {
-    match postcard::to_slice(message, out) {
-        Ok(written) => Ok(written),
-        Err(_) => Err(Rejection::TooLarge),
-    }
+pub fn encode<'o, T: Encode>(message: &T, out: &'o mut [u8]) -> Result<&'o [u8], Rejection> {
+    let mut to = Writer::new(out);
+    message.encode(&mut to);
+    let len = to.end().ok_or(Rejection::TooLarge)?;
+    Ok(&out[..len])
 }
 
 /// Reads a request or an answer; nothing may follow it.
@@ -69,17 +99,19 @@ pub fn encode<'o, T: Serialize>(message: &T, out: &'o mut [u8]) -> Result<&'o [u
 /// # Errors
 ///
 /// A [`Rejection`] that says why not.
-pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Rejection> {
+pub fn decode<'a, T: Decode<'a>>(bytes: &'a [u8]) -> Result<T, Rejection> {
     if bytes.is_empty() {
         return Err(Rejection::Empty);
     }
     if bytes.len() > ANSWER_BYTES {
         return Err(Rejection::TooLarge);
     }
-    match postcard::take_from_bytes(bytes) {
-        Ok((message, [])) => Ok(message),
-        Ok(_) => Err(Rejection::TrailingBytes),
-        Err(_) => Err(Rejection::Undecodable),
+    let mut from = codec::Reader::new(bytes);
+    let message = T::decode(&mut from);
+    match from.end() {
+        Some([]) => Ok(message),
+        Some(_) => Err(Rejection::TrailingBytes),
+        None => Err(Rejection::Undecodable),
     }
 }
 
