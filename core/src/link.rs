@@ -272,14 +272,14 @@ impl Link {
 
     /// Whether an attempt or a message has taken too long.
     pub(crate) fn has_timed_out(&self, now: Instant) -> bool {
-        self.timeout().is_some_and(|end| end <= now)
+        self.timeout() <= now
     }
 
-    fn timeout(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Down => None,
-            Phase::Connecting(since) => Some(since + CONNECT_TIMEOUT),
-            Phase::Up => self.outgoing.map(|outgoing| outgoing.until),
+    fn timeout(&self) -> Instant {
+        match (self.phase, &self.outgoing) {
+            (Phase::Connecting(since), _) => since + CONNECT_TIMEOUT,
+            (Phase::Up, Some(outgoing)) => outgoing.until,
+            (Phase::Up, None) | (Phase::Down, _) => Instant::NEVER,
         }
     }
 
@@ -289,11 +289,11 @@ impl Link {
     }
 
     /// When the connection has to be looked at again.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Down => Some(self.backoff.until()),
-            Phase::Connecting(_) => self.timeout(),
-            Phase::Up => self.timeout().or(Some(self.send_backoff.until())),
+    pub(crate) fn deadline(&self) -> Instant {
+        match (self.phase, &self.outgoing) {
+            (Phase::Down, _) => self.backoff.until(),
+            (Phase::Up, None) => self.send_backoff.until(),
+            (Phase::Connecting(_), _) | (Phase::Up, Some(_)) => self.timeout(),
         }
     }
 }

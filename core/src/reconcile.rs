@@ -40,8 +40,8 @@ pub(crate) struct Reconcile<const COMPONENTS: usize> {
     inventory: Inventory,
     /// Puts off the next inventory after one that failed.
     inventory_hold: Backoff,
-    /// When the trial began to disturb, in this life.
-    trial_since: Option<Instant>,
+    /// When the trial began to disturb, in this life; never before it does.
+    trial_since: Instant,
     /// Whether the fleet was reached since.
     reached: bool,
     reverting: bool,
@@ -71,7 +71,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             table: Table::new(),
             inventory: Inventory::Wanted,
             inventory_hold: Backoff::default(),
-            trial_since: None,
+            trial_since: Instant::NEVER,
             reached: false,
             reverting: false,
             held: false,
@@ -102,7 +102,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         match self.state.count_boot() {
             Boot::NoTrial => return,
             Boot::Resumed(boots) => {
-                self.trial_since = Some(cx.now);
+                self.trial_since = cx.now;
                 cx.note(Note::TrialResumed(boots));
             }
             Boot::TooMany => self.reject(cx, Reason::Reboots),
@@ -134,7 +134,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
     fn forget_trial(&mut self) {
         self.touched = false;
         self.shelved = false;
-        self.trial_since = None;
+        self.trial_since = Instant::NEVER;
         self.reached = false;
         for row in 0..3 * COMPONENTS {
             let track = self.table.track_mut(row);
@@ -158,7 +158,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
 
     /// The fleet was reached; it counts for a trial that has begun to disturb.
     pub(crate) fn reached_fleet(&mut self) {
-        self.reached |= self.trial_since.is_some();
+        self.reached |= self.trial_since < Instant::NEVER;
     }
 
     /// Marks a component to be stopped and started; whether there is such a component.
@@ -306,7 +306,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             let release = self.state.start_trial()?;
             cx.note(Note::TrialStarted(release));
             cx.changed(Record::State);
-            self.trial_since = Some(cx.now);
+            self.trial_since = cx.now;
             return None;
         }
         self.begin(cx, step)
@@ -471,7 +471,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             }
         }
         for lock in self.locks.held() {
-            soonest.offer_some(Wake::Components, lock.expires);
+            soonest.offer(Wake::Components, lock.expires.unwrap_or(Instant::NEVER));
         }
         self.trial_deadlines(soonest);
     }

@@ -79,20 +79,20 @@ impl Reporter {
         }
     }
 
-    /// When a report should be sent, if there is anything to say.
+    /// When a report should be sent; never while there is nothing to say.
     pub(crate) fn due<const N: usize>(
         &self,
         trust: &TrustState,
         reconcile: &Reconcile<N>,
-    ) -> Option<Instant> {
+    ) -> Instant {
         let urgent = self.said != Some(self.head(trust, reconcile));
         let changed = lines(reconcile).any(|(_, track, _)| track.report_due);
         let interval = match (urgent, changed) {
             (true, _) => URGENT_INTERVAL,
             (false, true) => REPORT_INTERVAL,
-            (false, false) => return None,
+            (false, false) => return Instant::NEVER,
         };
-        Some(self.last_at.map_or(Instant::BOOT, |last| last + interval))
+        self.last_at.map_or(Instant::BOOT, |last| last + interval)
     }
 
     /// The report, with as many changed components as fit; they count as said.

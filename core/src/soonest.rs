@@ -14,13 +14,10 @@ pub(crate) struct Soonest {
 }
 
 impl Soonest {
-    /// The end of time stands for never.
-    const NEVER: Instant = Instant::from_millis(u64::MAX);
-
     pub(crate) const fn after(now: Instant) -> Self {
         Self {
             now,
-            at: Self::NEVER,
+            at: Instant::NEVER,
             why: Wake::Event,
         }
     }
@@ -33,12 +30,8 @@ impl Soonest {
         }
     }
 
-    pub(crate) fn offer_some(&mut self, why: Wake, at: Option<Instant>) {
-        self.offer(why, at.unwrap_or(Self::NEVER));
-    }
-
     pub(crate) fn found(self) -> (Option<Instant>, Wake) {
-        (Some(self.at).filter(|at| *at < Self::NEVER), self.why)
+        (Some(self.at).filter(|at| *at < Instant::NEVER), self.why)
     }
 }
 

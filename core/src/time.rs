@@ -52,6 +52,9 @@ impl Instant {
     /// The moment of boot.
     pub const BOOT: Self = Self(0);
 
+    /// The end of time, for what never comes: nothing is later, and it stays so whatever is added.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     /// The instant `ms` milliseconds after boot.
     pub const fn from_millis(ms: u64) -> Self {
         Self(ms)

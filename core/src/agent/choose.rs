@@ -188,7 +188,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         if !may_tell(Record::State) || !may_tell(Record::Trust) {
             return None;
         }
-        let due = self.reporter.due(&self.trust, &self.reconcile)?;
+        let due = self.reporter.due(&self.trust, &self.reconcile);
         (due <= self.cx.now).then_some(Cargo::Report)
     }
 
@@ -322,17 +322,15 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
         };
         let can_link = self.config.provisioning_key.is_some() || identity.registered;
         if can_link {
-            soonest.offer_some(Wake::Link, self.link.deadline());
+            soonest.offer(Wake::Link, self.link.deadline());
         }
         let goes_home = self.reporter.frozen && identity.may_try(Attempt::Home);
         if identity.may_try(Attempt::Tunnel) || goes_home {
             soonest.offer(Wake::Link, self.link.tunnel_at());
         }
         if self.link.may_send(self.cx.now) {
-            soonest.offer_some(
-                Wake::Report,
-                self.reporter.due(&self.trust, &self.reconcile),
-            );
+            let due = self.reporter.due(&self.trust, &self.reconcile);
+            soonest.offer(Wake::Report, due);
         }
     }
 

@@ -22,7 +22,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             }
             return;
         }
-        if self.reach_deadline().is_some_and(|end| end <= cx.now) {
+        if self.reach_deadline() <= cx.now {
             self.reject(cx, Reason::Unreachable);
         } else if self.is_proven(cx.now) && self.is_confirmed() {
             self.commit(cx);
@@ -38,12 +38,12 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         }
     }
 
-    /// By when the fleet must have been reached, if it must and was not.
-    fn reach_deadline(&self) -> Option<Instant> {
-        let target = self.state.goal()?;
-        let within = Duration::from_secs(u64::from(target.reach_fleet_s?));
-        let since = self.trial_since.filter(|_| !self.reached)?;
-        Some(since + within)
+    /// By when the fleet must have been reached; never if it need not, or was.
+    fn reach_deadline(&self) -> Instant {
+        match self.state.goal().and_then(|target| target.reach_fleet_s) {
+            Some(s) if !self.reached => self.trial_since + Duration::from_secs(u64::from(s)),
+            Some(_) | None => Instant::NEVER,
+        }
     }
 
     /// Whether every component has been healthy for its window, and the fleet was reached if it must be.
@@ -52,17 +52,20 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         let mut goal = self.goal().iter();
         (self.reached || !needs_fleet)
             && plan::is_settled(&self.situation())
-            && goal.all(|part| self.window_end(part).is_some_and(|end| end <= now))
+            && goal.all(|part| self.window_end(part) <= now)
     }
 
-    /// When a component will have been healthy for long enough.
-    fn window_end(&self, part: &Part) -> Option<Instant> {
-        let track = self.table.track(self.table.row_of(part)?);
+    /// When a component will have been healthy for long enough; never while it is not.
+    fn window_end(&self, part: &Part) -> Instant {
+        let row = self.table.row_of(part);
+        let Some(since) = row.and_then(|row| self.table.track(row).healthy_since) else {
+            return Instant::NEVER;
+        };
         let window = match part.component.mode {
             Mode::Service => Duration::from_secs(u64::from(part.component.health.window_s)),
             Mode::Job => Duration::ZERO,
         };
-        Some(track.healthy_since? + window)
+        since + window
     }
 
     fn needs_confirmation(&self, part: &Part) -> bool {
@@ -100,8 +103,9 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
         if !self.on_trial() {
             return;
         }
-        let windows = self.goal().iter().map(|part| self.window_end(part));
-        windows.for_each(|end| soonest.offer_some(Wake::Components, end));
-        soonest.offer_some(Wake::Components, self.reach_deadline());
+        for part in self.goal() {
+            soonest.offer(Wake::Components, self.window_end(part));
+        }
+        soonest.offer(Wake::Components, self.reach_deadline());
     }
 }
