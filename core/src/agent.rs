@@ -95,6 +95,7 @@ pub enum Wake {
 // What is small comes first, so that what is used often is reached with short instructions.
 #[repr(C)]
 pub struct Agent<const COMPONENTS: usize> {
+    cx: Context,
     clock: Clock,
     /// It was `wall` at `wall_at`, or later.
     wall: UnixTime,
@@ -107,13 +108,12 @@ pub struct Agent<const COMPONENTS: usize> {
     rebooting: bool,
     link: Link,
     reporter: Reporter,
+    reconcile: Reconcile<COMPONENTS>,
     trust: TrustState,
     identity: Option<Identity>,
     config: Kept,
     public_key: Option<PublicKey>,
-    cx: Context,
     orders: Deque<Order, ORDERS>,
-    reconcile: Reconcile<COMPONENTS>,
 }
 
 impl<const COMPONENTS: usize> Agent<COMPONENTS> {

@@ -11,13 +11,15 @@ use crate::record::Record;
 use crate::soonest::Soonest;
 use crate::time::{Duration, Instant};
 
+// As with the agent, what is small comes first.
+#[repr(C)]
 pub(crate) struct Context {
     pub(crate) now: Instant,
     pub(crate) ledger: Ledger,
+    notes_lost: u16,
     /// Where the next random bytes come from; each use replaces it, so that what it was cannot be told from what it is.
     seed: [u8; 32],
     notes: Deque<Note, NOTES>,
-    notes_lost: u16,
 }
 
 /// The source of keys is not shown.

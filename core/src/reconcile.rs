@@ -33,16 +33,15 @@ enum Inventory {
 }
 
 #[derive(Debug)]
+// As with the agent, what is small comes first.
+#[repr(C)]
 pub(crate) struct Reconcile<const COMPONENTS: usize> {
-    pub(crate) state: State<COMPONENTS>,
-    pub(crate) locks: Locks,
-    pub(crate) table: Table<COMPONENTS>,
-    inventory: Inventory,
-    /// Puts off the next inventory after one that failed.
-    inventory_hold: Backoff,
     /// When the trial began to disturb, in this life; never before it does.
     trial_since: Instant,
-    /// Whether the fleet was reached since.
+    /// Puts off the next inventory after one that failed.
+    inventory_hold: Backoff,
+    inventory: Inventory,
+    /// Whether the fleet was reached since the trial began to disturb.
     reached: bool,
     reverting: bool,
     held: bool,
@@ -54,6 +53,9 @@ pub(crate) struct Reconcile<const COMPONENTS: usize> {
     paused: bool,
     /// Whether a step of the trial was issued in this life.
     touched: bool,
+    pub(crate) table: Table<COMPONENTS>,
+    pub(crate) locks: Locks,
+    pub(crate) state: State<COMPONENTS>,
 }
 
 /// A step that is ready to be told to the platform; the action borrows what it names.
