@@ -248,16 +248,14 @@ impl Uuid {
 
     /// The 36 characters of the usual text form.
     pub fn to_text(self) -> String<36> {
-        let mut hex = [0; 32];
-        hex_encode(&self.0, &mut hex);
-        let mut text = String::new();
-        for (i, c) in hex.iter().enumerate() {
-            if matches!(i, 8 | 12 | 16 | 20) {
-                text.push('-').expect("36 characters fit");
-            }
-            text.push(char::from(*c)).expect("36 characters fit");
+        let mut text = Vec::from([b'-'; 36]);
+        let (mut at, mut bytes) = (0, self.0.as_slice());
+        for group in [4, 2, 2, 2, 6] {
+            let (these, rest) = bytes.split_at(group);
+            hex_encode(these, &mut text[at..at + 2 * group]);
+            (at, bytes) = (at + 2 * group + 1, rest);
         }
-        text
+        String::from_utf8(text).expect("hexadecimal and hyphens are ASCII")
     }
 }
 

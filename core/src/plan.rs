@@ -249,10 +249,14 @@ pub fn is_up(situation: &Situation<'_>, position: usize) -> bool {
     }
 }
 
+/// Of the goal, then of what is there.
 fn nexts<'a>(situation: &'a Situation<'a>) -> impl Iterator<Item = Next> + 'a {
-    let goal = (0..situation.goal.len()).map(|i| situation.next_of_goal(i));
-    let there = (0..situation.instances.len()).map(|i| situation.next_of_instance(i));
-    goal.chain(there)
+    let goal = situation.goal.len();
+    let all = 0..goal + situation.instances.len();
+    all.map(move |i| match i.checked_sub(goal) {
+        None => situation.next_of_goal(i),
+        Some(i) => situation.next_of_instance(i),
+    })
 }
 
 impl<'a> Situation<'a> {

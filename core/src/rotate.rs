@@ -63,31 +63,35 @@ impl Identity {
         if self.rotation_ordered.is_some() {
             return self.rotation_ordered;
         }
-        let schedule = self.schedule(period_s?);
-        let is_due = |at: &Option<UnixTime>| at.is_some_and(|at| at <= now);
-        let due = schedule.iter().find(|(at, _)| is_due(at));
-        due.map(|(_, kind)| *kind)
+        let period_s = period_s?;
+        let mut kinds = self.rotated_kinds().iter().copied();
+        kinds.find(|kind| self.due_at(*kind, period_s) <= now)
     }
 
     /// When the next rotation is due by the clock.
     pub(crate) fn next_rotation(&self, period_s: Option<u32>) -> Option<UnixTime> {
-        let schedule = self.schedule(period_s?);
-        schedule.iter().filter_map(|(at, _)| *at).min()
+        let period_s = period_s?;
+        let kinds = self.rotated_kinds().iter();
+        kinds.map(|kind| self.due_at(*kind, period_s)).min()
     }
 
-    /// When each key is due. A device's own share of an eighth of the period is taken off, so that a fleet that was made on one day does not rotate in one hour.
-    fn schedule(&self, period_s: u32) -> [(Option<UnixTime>, KeyKind); 2] {
+    /// The keys that are rotated by the clock.
+    const fn rotated_kinds(&self) -> &'static [KeyKind] {
+        match self.tunnel {
+            Some(_) => &[KeyKind::Api, KeyKind::WireGuard],
+            None => &[KeyKind::Api],
+        }
+    }
+
+    /// When a key is due. A device's own share of an eighth of the period is taken off, so that a fleet that was made on one day does not rotate in one hour.
+    #[inline(never)]
+    fn due_at(&self, kind: KeyKind, period_s: u32) -> UnixTime {
         let share = u64::from(period_s) / 8 * u64::from(self.uuid.0[0]) / 256;
-        let period_s = u64::from(period_s) - share;
-        let after = |rotated: UnixTime| rotated.later(period_s);
-        let tunnel = self.tunnel.is_some();
-        [
-            (Some(after(self.api_key_rotated)), KeyKind::Api),
-            (
-                tunnel.then(|| after(self.wireguard_rotated)),
-                KeyKind::WireGuard,
-            ),
-        ]
+        let rotated = match kind {
+            KeyKind::Api => self.api_key_rotated,
+            KeyKind::WireGuard => self.wireguard_rotated,
+        };
+        rotated.later(u64::from(period_s) - share)
     }
 
     /// The slot of the secure element that a new tunnel key goes into, if keys are kept there.

@@ -165,8 +165,9 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             return;
         };
         let name = instance.name.clone();
-        let component = self.component_of(row).cloned();
-        let presence = understand(presence, component.as_ref());
+        let component = self.component_of(row);
+        let presence = understand(presence, component);
+        let grace_s = component.map_or(0, |component| component.health.grace_s);
         self.table.set(row, presence);
         let track = self.table.track_mut(row);
         match presence {
@@ -176,8 +177,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             }
             Presence::Starting | Presence::Unhealthy => {
                 track.healthy_since = None;
-                let grace = component.map_or(0, |component| component.health.grace_s);
-                let grace = Duration::from_secs(u64::from(grace));
+                let grace = Duration::from_secs(u64::from(grace_s));
                 if cx.now - track.started_at >= grace {
                     self.count_failure(cx, row, Reason::Unhealthy);
                 }
@@ -185,9 +185,7 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             Presence::Exited => {
                 track.healthy_since = None;
                 cx.note(Note::ComponentFailed(name));
-                let mut hold = self.table.track(row).hold;
-                cx.back_off(&mut hold);
-                self.table.track_mut(row).hold = hold;
+                cx.back_off(&mut track.hold);
                 self.count_failure(cx, row, Reason::Unhealthy);
             }
             Presence::Missing | Presence::Fetched | Presence::Staged | Presence::RolledBack => {
@@ -217,12 +215,11 @@ impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
             component: instance.name.clone(),
             failure,
         });
-        let mut hold = self.table.track(row).hold;
-        cx.back_off(&mut hold);
+        let hold = &mut self.table.track_mut(row).hold;
+        cx.back_off(hold);
         if let Failure::RetryAfter(seconds) = failure {
             hold.obey(cx.now, seconds);
         }
-        self.table.track_mut(row).hold = hold;
         if failure == Failure::Unusable && self.component_of(row).is_some() {
             self.reject(cx, Reason::Unusable);
         }
