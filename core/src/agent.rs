@@ -16,7 +16,7 @@ use crate::note::Note;
 use crate::plan::{Instance, Lock};
 use crate::provision::Erasure;
 use crate::reconcile::Reconcile;
-use crate::record::{Clock, Identity, Record, Saveable, Saved, State, Unreadable, decode};
+use crate::record::{Clock, Identity, Record, Saveable, Saved, State, Unreadable, decode_to};
 use crate::report::Reporter;
 use crate::table::Verb;
 use crate::time::{Instant, UnixTime};
@@ -318,11 +318,8 @@ fn load<T: Saveable>(cx: &mut Context, bytes: Option<&[u8]>, keep: impl FnOnce(T
     let Some(bytes) = bytes else {
         return true;
     };
-    match decode(bytes) {
-        Ok(value) => {
-            keep(value);
-            true
-        }
+    match decode_to(bytes, keep) {
+        Ok(()) => true,
         Err(unreadable) => {
             tell_unreadable(cx, T::RECORD, unreadable);
             false

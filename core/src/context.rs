@@ -53,6 +53,12 @@ impl Context {
         bytes
     }
 
+    /// Any number, for jitter.
+    #[inline(never)]
+    pub(crate) fn chance(&mut self) -> u32 {
+        u32::from_le_bytes(self.random())
+    }
+
     /// What is drawn and the next seed are digests of the seed under different names: none of the three can be told from the others (as in Hash_DRBG, NIST SP 800-90A, section 10.1.1, whose reseeding is the next boot).
     fn draw(&mut self) -> Digest {
         let seed = Digest(self.seed);
@@ -90,7 +96,7 @@ impl Context {
 
     /// Puts off the next attempt.
     pub(crate) fn back_off(&mut self, backoff: &mut Backoff) {
-        let chance = u32::from_le_bytes(self.random());
+        let chance = self.chance();
         backoff.fail(self.now, chance);
     }
 }

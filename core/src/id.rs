@@ -240,6 +240,7 @@ pub struct Uuid(pub [u8; 16]);
 
 impl Uuid {
     /// The version 4 UUID made of these random bytes.
+    #[inline(never)]
     pub const fn from_random(mut bytes: [u8; 16]) -> Self {
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;

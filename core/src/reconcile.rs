@@ -66,6 +66,8 @@ pub(crate) enum Issue {
 }
 
 impl<const COMPONENTS: usize> Reconcile<COMPONENTS> {
+    /// Not inlined, so that it is written straight to where it stays.
+    #[inline(never)]
     pub(crate) fn new() -> Self {
         Self {
             state: State::new(),

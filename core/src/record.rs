@@ -339,8 +339,8 @@ fn checksum(head: &[u8], body: &[u8]) -> [u8; 4] {
     [digest.0[0], digest.0[1], digest.0[2], digest.0[3]]
 }
 
-/// The body of a record that is whole and may be read, and the layout that it has.
-fn open(record: Record, bytes: &[u8]) -> Result<(&[u8], u8), Unreadable> {
+/// Reads the body of a record that is whole and may be read; and the layout that it has.
+fn open(record: Record, bytes: &[u8]) -> Result<(Reader<'_>, u8), Unreadable> {
     let (head, body) = bytes.split_at_checked(HEAD).ok_or(Unreadable::Torn)?;
     if checksum(&head[..3], body) != head[3..] || usize::from(head[2]) != record.index() {
         return Err(Unreadable::Torn);
@@ -348,7 +348,23 @@ fn open(record: Record, bytes: &[u8]) -> Result<(&[u8], u8), Unreadable> {
     if head[1] > VERSION {
         return Err(Unreadable::Newer);
     }
-    Ok((body, head[0]))
+    let layout = head[0];
+    let reader = if layout < VERSION {
+        Reader::padded(body)
+    } else {
+        Reader::new(body)
+    };
+    Ok((reader, layout))
+}
+
+/// Whether all of a body was read, as far as its layout is known; `broken` is what it means when it does not decode.
+#[inline(never)]
+fn close(reader: Reader<'_>, layout: u8, broken: Unreadable) -> Result<(), Unreadable> {
+    match reader.end() {
+        Some(rest) if rest.is_empty() || layout > VERSION => Ok(()),
+        Some(_) => Err(Unreadable::Torn),
+        None => Err(broken),
+    }
 }
 
 /// Reads a saved record: `Identity`, `TrustState`, `State` or `Clock`.
@@ -357,18 +373,18 @@ fn open(record: Record, bytes: &[u8]) -> Result<(&[u8], u8), Unreadable> {
 ///
 /// [`Unreadable`]; the bytes should then be left where they are.
 pub fn decode<T: Saveable>(bytes: &[u8]) -> Result<T, Unreadable> {
-    let (body, layout) = open(T::RECORD, bytes)?;
-    let mut reader = if layout < VERSION {
-        Reader::padded(body)
-    } else {
-        Reader::new(body)
-    };
+    let (mut reader, layout) = open(T::RECORD, bytes)?;
     let value = T::decode(&mut reader);
-    match reader.end() {
-        Some(rest) if rest.is_empty() || layout > VERSION => Ok(value),
-        Some(_) => Err(Unreadable::Torn),
-        None => Err(T::BROKEN),
-    }
+    close(reader, layout, T::BROKEN).map(|()| value)
+}
+
+/// As [`decode`], handing over what was read: large as it is, it is then moved once.
+pub(crate) fn decode_to<T: Saveable>(bytes: &[u8], keep: impl FnOnce(T)) -> Result<(), Unreadable> {
+    let (mut reader, layout) = open(T::RECORD, bytes)?;
+    let value = T::decode(&mut reader);
+    close(reader, layout, T::BROKEN)?;
+    keep(value);
+    Ok(())
 }
 
 /// A record that [`decode`] can read.

@@ -2,6 +2,7 @@
 
 use heapless::Vec;
 
+use crate::codec::{Encode, Writer, fields};
 use crate::id::Digest;
 use crate::limits::{REPORT_COMPONENTS, REPORT_INTERVAL};
 use crate::plan::Presence;
@@ -19,14 +20,16 @@ const URGENT_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Reporter {
     sequence: u32,
     /// What was said last; when it is no longer so, there is something to say.
-    said: Option<Head>,
+    said: Option<[u8; HEAD_BYTES]>,
     last_at: Option<Instant>,
     pub(crate) offence: Option<Offence>,
     pub(crate) frozen: bool,
 }
 
+/// Most bytes of a [`Head`]: two numbers, a digest, two with a reason, an offence with its content, a flag.
+const HEAD_BYTES: usize = 10 + 5 + 34 + 2 * 35 + 3 + 1;
+
 /// The part of a report that is about the whole device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
     counter: u64,
     root: u32,
@@ -35,6 +38,25 @@ struct Head {
     rejected: Option<RejectedReport>,
     offence: Option<Offence>,
     frozen: bool,
+}
+
+fields!(Head {
+    counter,
+    root,
+    committed,
+    trial,
+    rejected,
+    offence,
+    frozen
+});
+
+impl Head {
+    /// As it is written, with zeros after it: bytes take less to keep and to compare.
+    fn written(&self) -> [u8; HEAD_BYTES] {
+        let mut bytes = [0; HEAD_BYTES];
+        self.encode(&mut Writer::new(&mut bytes));
+        bytes
+    }
 }
 
 impl Reporter {
@@ -85,7 +107,7 @@ impl Reporter {
         trust: &TrustState,
         reconcile: &Reconcile<N>,
     ) -> Instant {
-        let urgent = self.said != Some(self.head(trust, reconcile));
+        let urgent = self.said != Some(self.head(trust, reconcile).written());
         let changed = lines(reconcile).any(|(_, track, _)| track.report_due);
         let interval = match (urgent, changed) {
             (true, _) => URGENT_INTERVAL,
@@ -117,7 +139,7 @@ impl Reporter {
             let track = reconcile.table.track_mut(row);
             track.report_due = matches!(track.busy, Some((_, Verb::Fetch)));
         }
-        self.said = Some(head);
+        self.said = Some(head.written());
         self.last_at = Some(now);
         self.sequence = self.sequence.wrapping_add(1);
         let committed = reconcile.state.committed.as_ref();
@@ -167,5 +189,37 @@ const fn state(presence: Presence) -> ComponentState {
         Presence::Unhealthy => ComponentState::Unhealthy,
         Presence::Exited => ComponentState::Exited,
         Presence::Completed => ComponentState::Completed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Malformation;
+    use crate::wire::Reason;
+
+    #[test]
+    fn the_longest_head_is_written_whole() {
+        let release = Digest([0xff; 32]);
+        let head = Head {
+            counter: u64::MAX,
+            root: u32::MAX,
+            committed: Some(release),
+            trial: Some(TrialReport {
+                release,
+                phase: Phase::Held,
+            }),
+            rejected: Some(RejectedReport {
+                release,
+                reason: Reason::Unseen,
+            }),
+            offence: Some(Offence::Components(Malformation::WaitsForService)),
+            frozen: true,
+        };
+        let mut bytes = [0; HEAD_BYTES];
+        let mut to = Writer::new(&mut bytes);
+        head.encode(&mut to);
+        assert_eq!(to.end(), Some(HEAD_BYTES));
+        assert_eq!(head.written(), bytes);
     }
 }

@@ -45,7 +45,7 @@ impl<const COMPONENTS: usize> Agent<COMPONENTS> {
 
     #[inline(never)]
     pub(super) fn record_stored(&mut self, record: Record, result: Result<(), Failure>) {
-        let chance = u32::from_le_bytes(self.cx.random());
+        let chance = self.cx.chance();
         let now = self.cx.now;
         if !self.cx.ledger.stored(now, chance, record, result) {
             return;
