@@ -205,7 +205,7 @@ impl<C: Codec> Trust<'_, C> {
         let signed = self.verified(assignment, Role::Director)?;
         let digest = Digest::of(signed);
         let assigned = self.codec.assignment::<COMPONENTS>(signed)?;
-        self.check_assignment(&assigned.head, digest)?;
+        self.check_assignment(&assigned.head, &digest)?;
 
         let signed = self.verified(release, Role::Release)?;
         if Digest::of(signed) != assigned.head.release {
@@ -213,7 +213,8 @@ impl<C: Codec> Trust<'_, C> {
         }
         let (head, reader) = self.codec.release(signed)?;
         self.check_release(&head)?;
-        let mut target = target(&assigned.head, head, reader.all()?);
+        let mut target = target(&assigned.head, head);
+        reader.all(&mut target.parts)?;
         settle(&mut target.parts, &assigned.settings)?;
         for part in &target.parts {
             target.id = target.id.chain(&part.instance.0);
@@ -234,14 +235,14 @@ impl<C: Codec> Trust<'_, C> {
         Ok(envelope.payload)
     }
 
-    fn check_assignment(&self, head: &AssignmentHead, digest: Digest) -> Result<(), Offence> {
+    fn check_assignment(&self, head: &AssignmentHead, digest: &Digest) -> Result<(), Offence> {
         if head.device != self.device {
             return Err(Offence::OtherDevice);
         }
         if head.counter < self.state.counter {
             return Err(Offence::CounterReplayed);
         }
-        let known = self.state.assignment;
+        let known = self.state.assignment.as_ref();
         if head.counter == self.state.counter && known.is_some_and(|known| known != digest) {
             return Err(Offence::CounterReused);
         }
@@ -276,10 +277,10 @@ fn settle(parts: &mut [Part], settings: &[(u8, Digest)]) -> Result<(), Offence> 
     Ok(())
 }
 
+/// What is assigned, without its parts.
 fn target<const COMPONENTS: usize>(
     assigned: &AssignmentHead,
     head: ReleaseHead,
-    parts: Vec<Part, COMPONENTS>,
 ) -> Target<COMPONENTS> {
     Target {
         release: assigned.release,
@@ -290,6 +291,6 @@ fn target<const COMPONENTS: usize>(
         floor: head.floor,
         reach_fleet_s: head.reach_fleet_s,
         override_locks: assigned.override_locks,
-        parts,
+        parts: Vec::new(),
     }
 }

@@ -290,15 +290,17 @@ impl ReleaseReader<'_> {
     pub fn components<const COMPONENTS: usize>(
         self,
     ) -> Result<Vec<Component, COMPONENTS>, Offence> {
-        self.all()
+        let mut all = Vec::new();
+        self.all(&mut all)?;
+        Ok(all)
     }
 
-    /// Reads all components as [`components`](Self::components) does, as they are or as parts of a target.
+    /// Reads all components as [`components`](Self::components) does, as they are or as parts of a target, to where they stay.
     #[inline(never)]
     pub(super) fn all<T: From<Component> + AsRef<Component>, const COMPONENTS: usize>(
         self,
-    ) -> Result<Vec<T, COMPONENTS>, Offence> {
-        let mut all = Vec::new();
+        all: &mut Vec<T, COMPONENTS>,
+    ) -> Result<(), Offence> {
         if usize::from(self.left) > COMPONENTS {
             return Err(Offence::TooManyComponents);
         }
@@ -315,8 +317,7 @@ impl ReleaseReader<'_> {
                 .map_err(|_| Offence::TooManyComponents)?;
         }
         finish(from)?;
-        target::check(&all).map_err(Offence::Components)?;
-        Ok(all)
+        target::check(all).map_err(Offence::Components)
     }
 }
 
