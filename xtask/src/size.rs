@@ -32,12 +32,8 @@ struct Row {
     /// A program of the same folder whose weight is taken off: start-up code that every program has.
     over: Option<&'static str>,
     flash: u64,
-    /// What it weighs although its budget is less: it may not grow while it is being made to fit.
-    flash_missed: Option<u64>,
     /// `None` where nothing is said about it.
     ram: Option<u64>,
-    /// As with flash.
-    ram_missed: Option<u64>,
     /// Its code is told apart by crate.
     has_parts: bool,
     depth: Depth,
@@ -60,9 +56,7 @@ const ROWS: &[Row] = &[
         program: "agent",
         over: Some("empty"),
         flash: 36 * 1024,
-        flash_missed: None,
         ram: Some(6 * 1024),
-        ram_missed: None,
         has_parts: false,
         depth: Depth::Measured,
     },
@@ -72,9 +66,7 @@ const ROWS: &[Row] = &[
         program: "tunnel",
         over: Some("empty"),
         flash: 36 * 1024,
-        flash_missed: None,
         ram: Some(8 * 1024),
-        ram_missed: None,
         has_parts: false,
         depth: Depth::Unknown,
     },
@@ -84,9 +76,7 @@ const ROWS: &[Row] = &[
         program: "tunnel",
         over: Some("empty"),
         flash: 48 * 1024,
-        flash_missed: None,
         ram: Some(8 * 1024),
-        ram_missed: None,
         has_parts: false,
         depth: Depth::Unknown,
     },
@@ -106,12 +96,10 @@ const ROWS: &[Row] = &[
     firmware(
         "firmware, cortex-m3-sf2",
         ("platforms/mcu/boards/cortex-m3-sf2", "cortex-m3-sf2"),
-        176_200,
     ),
     firmware(
         "firmware, riscv-virt",
         ("platforms/mcu/boards/riscv-virt", "riscv-virt"),
-        194_200,
     ),
 ];
 
@@ -132,32 +120,24 @@ const fn transport(
         program,
         over: Some("empty"),
         flash: flash_kib * 1024,
-        flash_missed: None,
         ram: match ram_kib {
             Some(kib) => Some(kib * 1024),
             None => None,
         },
-        ram_missed: None,
         has_parts: false,
         depth: Depth::Unknown,
     }
 }
 
 /// Agent, MQTT, WireGuard, IP, slots, logs, and a driver for a network card.
-const fn firmware(
-    name: &'static str,
-    (folder, board): (&'static str, &'static str),
-    flash_missed: u64,
-) -> Row {
+const fn firmware(name: &'static str, (folder, board): (&'static str, &'static str)) -> Row {
     Row {
         name,
         folder,
         program: "firmware",
         over: None,
         flash: 160 * 1024,
-        flash_missed: Some(flash_missed),
         ram: Some(56 * 1024),
-        ram_missed: None,
         has_parts: true,
         depth: Depth::Told(board),
     }
@@ -170,9 +150,7 @@ const fn bootloader(name: &'static str, folder: &'static str) -> Row {
         program: "bootloader",
         over: None,
         flash: 16 * 1024,
-        flash_missed: None,
         ram: None,
-        ram_missed: None,
         has_parts: false,
         depth: Depth::Unknown,
     }
@@ -193,13 +171,10 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     }
     let mut is_over = false;
     for (name, verdict) in weigh_all(&workspace::root()) {
-        let error = match verdict {
-            Ok(Verdict::Within) => continue,
-            Ok(Verdict::Missed(over)) => over,
-            Err(error) => format!("{error:#}"),
-        };
-        eprintln!("error: {name}: {error}");
-        is_over = true;
+        if let Err(error) = verdict {
+            eprintln!("error: {name}: {error:#}");
+            is_over = true;
+        }
     }
     Ok(if is_over {
         ExitCode::FAILURE
@@ -208,26 +183,14 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     })
 }
 
-/// Weighs everything; each row is one check. A budget that is known to be missed is said to be, each time.
+/// Weighs everything; each row is one check.
 pub(crate) fn check(step: &mut Step, root: &Path) {
     for (name, verdict) in weigh_all(root) {
-        match verdict {
-            Ok(Verdict::Within) => step.check(name, Ok(())),
-            Ok(Verdict::Missed(over)) => step.skip(format!("{name}: budget missed: {over}")),
-            Err(error) => step.check(name, Err(error)),
-        }
+        step.check(name, verdict);
     }
 }
 
-/// What became of a budget.
-#[derive(Debug)]
-enum Verdict {
-    Within,
-    /// Over it, by what is known.
-    Missed(String),
-}
-
-fn weigh_all(root: &Path) -> Vec<(&'static str, Result<Verdict>)> {
+fn weigh_all(root: &Path) -> Vec<(&'static str, Result<()>)> {
     let mut built = BTreeMap::new();
     let measured: Vec<_> = ROWS
         .iter()
@@ -318,7 +281,7 @@ fn told(root: &Path, board: &str) -> Result<Option<u64>> {
     Ok(Some(bytes))
 }
 
-fn judge(row: &Row, found: Found) -> Result<Verdict> {
+fn judge(row: &Row, found: Found) -> Result<()> {
     let Found { weight, stack } = found;
     let ram_budget = row.ram.map_or("-".to_owned(), |bytes| bytes.to_string());
     let depth = match &stack {
@@ -336,15 +299,11 @@ fn judge(row: &Row, found: Found) -> Result<Verdict> {
     };
     let flash = over("flash", weight.flash, row.flash);
     let ram = row.ram.and_then(|budget| over("RAM", weight.ram, budget));
-    let known = |missed: Option<u64>, bytes| missed.is_some_and(|missed| bytes <= missed);
-    let is_known = (flash.is_none() || known(row.flash_missed, weight.flash))
-        && (ram.is_none() || known(row.ram_missed, weight.ram));
     let over: Vec<String> = flash.into_iter().chain(ram).collect();
-    match (over.is_empty(), is_known) {
-        (true, _) => stack.map(|_| Verdict::Within),
-        (false, true) => stack.map(|_| Verdict::Missed(over.join("; "))),
-        (false, false) => bail!("{}", over.join("; ")),
+    if !over.is_empty() {
+        bail!("{}", over.join("; "));
     }
+    stack.map(|_| ())
 }
 
 #[cfg(test)]
@@ -357,14 +316,12 @@ mod tests {
         program: "x",
         over: None,
         flash: 100,
-        flash_missed: Some(200),
         ram: Some(10),
-        ram_missed: None,
         has_parts: false,
         depth: Depth::Unknown,
     };
 
-    fn verdict(flash: u64, ram: u64) -> Result<Verdict> {
+    fn verdict(flash: u64, ram: u64) -> Result<()> {
         judge(
             &ROW,
             Found {
@@ -375,11 +332,9 @@ mod tests {
     }
 
     #[test]
-    fn over_its_budget_a_program_may_weigh_what_it_is_known_to_and_no_byte_more() {
-        assert!(matches!(verdict(100, 10), Ok(Verdict::Within)));
-        assert!(matches!(verdict(101, 10), Ok(Verdict::Missed(_))));
-        assert!(verdict(201, 10).is_err());
+    fn a_program_may_weigh_its_budget_and_no_byte_more() {
+        assert!(verdict(100, 10).is_ok());
+        assert!(verdict(101, 10).is_err());
         assert!(verdict(100, 11).is_err());
-        assert!(verdict(101, 11).is_err());
     }
 }

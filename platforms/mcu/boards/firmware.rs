@@ -27,7 +27,7 @@ const SENT: usize = agent::DATAGRAM_BYTES;
 /// Memory of the firmware; put it in a `static`, where it is zeroes and takes no room in the image.
 pub(crate) struct Room {
     agent: Memory,
-    // DHCP, DNS, and one of UDP; as many as the agent has, so that both are made by the same code.
+    // DHCP, one of UDP, and one where embassy-net resolves names; as many as the agent has, so that both are made by the same code.
     sockets: StackResources<3>,
     received: [u8; RECEIVED],
     sent: [u8; SENT],
