@@ -77,6 +77,8 @@ pub(super) struct Session<'b> {
 
 impl<'b> Session<'b> {
     /// Greets the broker.
+    // Not a part of the future that calls it, whose fields are far away.
+    #[inline(never)]
     pub(super) fn new(
         credentials: &Credentials,
         patience: Patience,
@@ -165,7 +167,6 @@ impl<'b> Session<'b> {
     }
 
     /// Takes the packet that has come, if one has; a message only when the agent can hear it.
-    // Not a part of the future that calls it, whose fields are far away.
     #[inline(never)]
     pub(super) fn hear(&mut self, is_handled: bool, now: Instant) -> Result<Heard, Failure> {
         let Some(bytes) = self.wire.packet().map_err(Failure::Misbehaved)? else {
