@@ -92,7 +92,7 @@ pub(crate) async fn agent<const N: usize>(
     let mut piece = [0; 256];
     loop {
         let message = Up::ProposeKey(NewKey::Api(ApiKey(black_box([3; 32]))));
-        let _ = black_box(link.send(black_box(&message)));
+        let _ = black_box(link.send(black_box(message)));
         black_box(link.next().await);
         let digest = Digest(black_box([4; 32]));
         let read = blobs.read(&digest, black_box(0), &mut piece);
