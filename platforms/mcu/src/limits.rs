@@ -102,9 +102,9 @@ pub const FRAMES_BYTES: usize = 2048;
 #[cfg(feature = "agent")]
 pub const LINES_BYTES: usize = 1024;
 
-/// Bytes of logs sent at once.
+/// Bytes of logs sent at once: what one packet of the tunnel takes, and [`POST_TCP`] with it.
 #[cfg(feature = "agent")]
-pub const LOG_BATCH: usize = 1024;
+pub const LOG_BATCH: usize = 512;
 
 /// What is logged within this time goes together.
 #[cfg(feature = "agent")]

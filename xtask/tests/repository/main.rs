@@ -8,4 +8,5 @@ mod edges;
 mod purity;
 mod readmes;
 mod sources;
+mod targets;
 mod tree;
