@@ -74,7 +74,11 @@ fn deny() -> Deny {
 
 /// Everything that is built for a target that we ship to or test on.
 fn metadata(manifest: &str, targets: &[String]) -> Metadata {
-    let mut options = vec!["--locked".to_owned()];
+    let mut options = Vec::new();
+    // The other workspaces' are cargo's own, made from this one and renewed when it changes.
+    if manifest == "Cargo.toml" {
+        options.push("--locked".to_owned());
+    }
     for target in targets {
         options.extend(["--filter-platform".to_owned(), target.clone()]);
     }
@@ -82,7 +86,7 @@ fn metadata(manifest: &str, targets: &[String]) -> Metadata {
         .manifest_path(root().join(manifest))
         .other_options(options)
         .exec()
-        .expect("cargo resolves our dependencies as locked")
+        .expect("cargo resolves our dependencies")
 }
 
 fn offence(package: &Package, deny: &Deny) -> Option<String> {
